@@ -1,0 +1,1 @@
+"""Files that travel with the package: the face models, one portrait and one speech."""

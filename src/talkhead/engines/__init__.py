@@ -1,0 +1,191 @@
+"""What every engine takes and gives: arrays in, chunks of frames out. No files, no network.
+
+Coordinates are pixels of the fitted picture, x to the right and y down. Times are seconds from the
+start of the video. Pictures are RGB, uint8, (height, width, 3).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]  # (height, width, 3), RGB
+Frames = NDArray[np.uint8]  # (n, height, width, 3), RGB
+Arrays = Mapping[str, NDArray[Any]]  # what is saved as npz without pickle
+Tick = Callable[[int, int], None]  # (done, total) of the current stage; raises to cancel
+
+SEGMENT_SECONDS = 2  # the shortest run of frames worth committing on its own
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels; x1 and y1 lie just outside."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def width(self) -> float:
+        """Return the width in pixels."""
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        """Return the height in pixels."""
+        return self.y1 - self.y0
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Return the middle, (x, y)."""
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+    @property
+    def area(self) -> float:
+        """Return the area in square pixels, 0 for an empty box."""
+        return max(self.width, 0.0) * max(self.height, 0.0)
+
+
+class Phone(NamedTuple):
+    """One speech sound: an ARPABET name without stress digit, or SIL."""
+
+    name: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """A face found in a picture."""
+
+    box: Box
+    landmarks: NDArray[np.float32]  # (478, 3): x, y in pixels, z on the same scale
+    presence: float  # the model's logit; above 5 is a face
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """The fixed facts of an engine."""
+
+    name: str
+    version: str
+    fps: tuple[Fraction, ...]  # rates it can make; the first is its default
+    sample_rate: int  # Hz of the mono speech it takes
+    multiple: int  # both sides are multiples of this
+    min_side: int
+    max_pixels: int
+    max_speakers: int
+    needs_face: bool
+    accepts_video: bool
+    weights: tuple[str, ...]  # names of weights sets
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What is known of a job before anything heavy has run."""
+
+    width: int
+    height: int
+    fps: Fraction
+    frames: int
+    faces: tuple[Face, ...]  # one for each speaker, or none where the engine needs none
+    speech_seconds: float
+    estimated: bool  # a length is a guess, because speech has yet to be made from text
+    options: Any = None  # the engine's own options model
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an engine is going to do, decided before it does it."""
+
+    engine: str
+    width: int
+    height: int
+    fps: Fraction
+    frames: int
+    segments: tuple[int, ...]  # frames in each; their sum is `frames`
+    windows: tuple[int, ...]  # frames that the engine makes at once, for each window
+    seconds: float  # estimated work, wall-clock time on this machine
+    memory_bytes: int  # estimated peak, host memory or GPU memory, whichever the engine is bound by
+    estimated: bool = False
+    resumable: Literal["segment", "checkpoint"] = "segment"
+    grows_with_length: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Speaker:
+    """One voice on the job's timeline, and the face that it belongs to."""
+
+    speech: NDArray[np.float32]  # (n,), mono at Spec.sample_rate, -1..1; may be a memory map
+    face: Face | None
+    transcript: str | None = None
+    language: str = "auto"
+    phones: tuple[Phone, ...] | None = None  # exact times, where a voice made the speech
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """Everything an engine needs, decoded, fitted and resampled."""
+
+    picture: Picture
+    speakers: tuple[Speaker, ...]
+    seed: int
+    prompt: str = ""
+    negative_prompt: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    options: Any = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """New frames, and all that is needed to go on after them."""
+
+    frames: Frames
+    state: Arrays
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A point inside a long window from which the engine can go on; carries no frames."""
+
+    state: Arrays
+
+
+class Engine(Protocol):
+    """Turns inputs into frames. Built once per process, used for one job at a time."""
+
+    spec: Spec
+
+    def plan(self, probe: Probe) -> Plan:
+        """Decide sizes, windows and segments. Cheap: loads nothing."""
+        ...
+
+    def prepare(self, inputs: Inputs, plan: Plan, tick: Tick) -> Arrays:
+        """Compute what this engine alone needs. Saved once with the job and read again on resume."""
+        ...
+
+    def generate(
+        self, prepared: Arrays, plan: Plan, tick: Tick, state: Arrays | None
+    ) -> Iterator[Chunk | Checkpoint]:
+        """Yield the frames after `state` in order (all, where it is None), plan.frames in all."""
+        ...
+
+
+def cut_segments(windows: tuple[int, ...], fps: Fraction) -> tuple[int, ...]:
+    """Group windows of frames into segments: the shortest runs of at least SEGMENT_SECONDS.
+
+    What is left at the end is a segment of its own, however short.
+    """
+    segments: list[int] = []
+    run = 0
+    for window in windows:
+        run += window
+        if run >= SEGMENT_SECONDS * fps:
+            segments.append(run)
+            run = 0
+    return (*segments, run) if run else tuple(segments)

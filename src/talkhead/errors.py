@@ -1,0 +1,93 @@
+"""One exception and one closed list of codes, the same for every way into talkhead."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """What went wrong, as a caller sees it."""
+
+    INPUT = "E_INPUT_VALIDATION"
+    DOWNLOAD = "E_DOWNLOAD_FAILED"
+    MEDIA = "E_MEDIA_UNSAFE"
+    NO_FACE = "E_NO_FACE"
+    AUDIO = "E_AUDIO_EMBEDDING"
+    WEIGHTS = "E_PIPELINE_LOAD"
+    OOM = "E_OOM"
+    GENERATION = "E_GENERATION_RUNTIME"
+    ENCODE = "E_FFMPEG"
+    STORE = "E_UPLOAD"
+    TIMEOUT = "E_TIMEOUT"
+    CANCELLED = "E_CANCELLED"
+    CAPACITY = "E_CAPACITY"
+    UNSUPPORTED = "E_UNSUPPORTED"
+    INTERNAL = "E_INTERNAL"
+
+
+# Asking again, unchanged, may help. An out-of-memory worker is replaced, so a retry meets a fresh one.
+RETRYABLE = frozenset(
+    {Code.DOWNLOAD, Code.OOM, Code.STORE, Code.TIMEOUT, Code.CANCELLED, Code.CAPACITY}
+)
+
+# Exit codes of the command line, by what the user has to change.
+EXIT_CODES = {
+    Code.INTERNAL: 1,
+    Code.GENERATION: 1,
+    Code.INPUT: 2,
+    Code.DOWNLOAD: 2,
+    Code.MEDIA: 2,
+    Code.NO_FACE: 2,
+    Code.AUDIO: 2,
+    Code.UNSUPPORTED: 3,
+    Code.WEIGHTS: 3,
+    Code.OOM: 4,
+    Code.TIMEOUT: 4,
+    Code.CAPACITY: 4,
+    Code.ENCODE: 5,
+    Code.STORE: 5,
+    Code.CANCELLED: 130,
+}
+
+
+class TalkheadError(Exception):
+    """A failure that we can name: what was wrong, and in `hint` what to do about it.
+
+    `fields` are dotted paths into the request (`speakers.0.audio`); `stage` is filled in by the job.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        hint: str = "",
+        *,
+        fields: Sequence[str] = (),
+        stage: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.fields = tuple(fields)
+        self.stage = stage
+
+    @property
+    def retryable(self) -> bool:
+        """Return whether the same request may work later."""
+        return self.code in RETRYABLE
+
+    @property
+    def exit_code(self) -> int:
+        """Return the command line's exit status."""
+        return EXIT_CODES[self.code]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the wire form, the same for the command line, servers and workers."""
+        return {
+            "code": self.code.value,
+            "message": self.message,
+            "hint": self.hint,
+            "retryable": self.retryable,
+            "stage": self.stage,
+            "fields": list(self.fields),
+        }
