@@ -72,7 +72,8 @@ class Spec:
 
     name: str
     version: str
-    fps: tuple[Fraction, ...]  # rates it can make; the first is its default
+    fps: Fraction  # its own rate
+    fps_range: tuple[Fraction, Fraction]  # rates it can make, both included
     sample_rate: int  # Hz of the mono speech it takes
     multiple: int  # both sides are multiples of this
     min_side: int

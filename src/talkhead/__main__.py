@@ -1,0 +1,5 @@
+"""`python -m talkhead`."""
+
+from talkhead.serve.cli import main
+
+main()

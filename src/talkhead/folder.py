@@ -1,0 +1,325 @@
+"""The job folder: what makes a job survive a kill.
+
+    <jobs>/<id>/lock            held by flock while a process works; also a lease for other hosts
+                request.json    the request, so that a job can be shown and resumed by its id
+                manifest.jsonl  one line for each fact that counts; nothing else counts
+                prepared.npz    what the engine prepared
+                segment-*.mp4   committed frames
+                state-*.npz     where the engine goes on; only the newest is kept
+
+A file is written under a temporary name, fsynced and renamed before the manifest names it.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from talkhead.errors import Code, TalkheadError
+
+LEASE_SECONDS = 120  # a job on another host that made no progress for this long is given up
+MANIFEST, REQUEST, LOCK = "manifest.jsonl", "request.json", "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What must agree for a job to go on where it stopped. All but the platform is binding."""
+
+    request: str  # digest of the request without output, deadline and priority
+    inputs: Mapping[str, str]  # field to sha256 of the bytes behind it
+    engine: str  # name, version and identity of the weights
+    encoder: str  # settings of the video encoder
+    seed: int
+    platform: str
+
+    @property
+    def digest(self) -> str:
+        """Return the digest that stands for the whole job."""
+        binding = {name: value for name, value in asdict(self).items() if name != "platform"}
+        return digest(binding)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Committed frames."""
+
+    file: Path
+    frames: int
+
+
+def digest(value: object) -> str:
+    """Return the sha256 of a JSON-able value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def this_platform() -> str:
+    """Return what may change pixels without changing a request: machine and library versions."""
+    import av  # noqa: PLC0415 (heavy; only a real job needs it)
+    import cv2  # noqa: PLC0415
+
+    parts = [platform.machine(), platform.python_version(), f"numpy {np.__version__}"]
+    return ", ".join([*parts, f"opencv {cv2.__version__}", f"av {av.__version__}"])
+
+
+class Folder:
+    """One locked job folder. Made by `open_folder`."""
+
+    def __init__(self, path: Path, entries: list[dict[str, Any]], notices: list[str]) -> None:
+        self.path = path
+        self.notices = notices
+        self._entries = entries  # the manifest, as read and appended to
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Return the committed segments in order."""
+        return [
+            Segment(self.path / entry["file"], entry["frames"])
+            for entry in self._entries
+            if "segment" in entry
+        ]
+
+    @property
+    def state(self) -> dict[str, NDArray[Any]] | None:
+        """Return where the engine goes on, or None at the very start."""
+        for entry in reversed(self._entries):
+            if "state" in entry:
+                return self._load(self.path / entry["state"])
+        return None
+
+    def agree_plan(self, plan: str, segments: int) -> None:
+        """Write down the plan's digest, or refuse to go on under another plan."""
+        known = next((entry for entry in self._entries if "plan" in entry), None)
+        if known is None:
+            self._append({"plan": plan, "segments": segments})
+        elif known["plan"] != plan:
+            raise _other_job(self.path.name, ["plan"])
+
+    def commit_segment(self, partial: Path, frames: int, state: Mapping[str, Any]) -> None:
+        """Make a written segment and the state after it count."""
+        index = len(self.segments)
+        file = f"segment-{index:05d}.mp4"
+        entry = {"segment": index, "file": file, "frames": frames, "sha256": file_digest(partial)}
+        _sync(partial)
+        partial.replace(self.path / file)
+        self._commit_state(entry, state)
+
+    def commit_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Make a state between two segments count."""
+        self._commit_state({"checkpoint": len(self.segments)}, state)
+
+    def save(self, name: str, arrays: Mapping[str, Any]) -> None:
+        """Write arrays as NAME.npz, whole or not at all."""
+        target = self.path / f"{name}.npz"
+        partial = self.path / f".{name}.partial.npz"
+        with partial.open("wb") as file:
+            np.savez(file, **{key: np.asarray(value) for key, value in arrays.items()})
+        _sync(partial)
+        partial.replace(target)
+        _sync(self.path)
+
+    def load(self, name: str) -> dict[str, NDArray[Any]] | None:
+        """Return what `save` wrote, or None."""
+        path = self.path / f"{name}.npz"
+        return self._load(path) if path.exists() else None
+
+    def remove(self) -> None:
+        """Delete the folder; its job is done and delivered."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _commit_state(self, entry: dict[str, Any], state: Mapping[str, Any]) -> None:
+        old = [e["state"] for e in self._entries if "state" in e]
+        number = 1 + (int(old[-1][len("state-") : -len(".npz")]) if old else 0)
+        self.save(f"state-{number:05d}", state)
+        self._append({**entry, "state": f"state-{number:05d}.npz"})
+        for name in old[-1:]:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        with (self.path / MANIFEST).open("ab") as file:
+            file.write(json.dumps(entry, default=str).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._entries.append(entry)
+        os.utime(self.path / LOCK)  # renews the lease
+
+    def _load(self, path: Path) -> dict[str, NDArray[Any]]:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+
+@contextmanager
+def open_folder(root: Path, job_id: str, identity: Identity, request: str) -> Iterator[Folder]:
+    """Lock the folder of a job, new or interrupted, and check that it is the same job.
+
+    Raises E_CAPACITY while another process works on it and E_INPUT_VALIDATION where the folder
+    belongs to another job.
+    """
+    path = root / job_id
+    with lock(path):
+        entries = _read_manifest(path / MANIFEST)
+        known = entries[0]["job"] if entries else None
+        notices: list[str] = []
+        if known:
+            _check_identity(job_id, known, asdict(identity))
+            if known["platform"] != identity.platform:
+                notices.append(
+                    f"continued on another platform ({known['platform']} before): frames may "
+                    "differ slightly at the joint"
+                )
+            _drop_damaged(path, entries, notices)
+        folder = Folder(path, entries, notices)
+        _clear_strays(path, entries)
+        if not entries:
+            (path / REQUEST).write_text(request)
+            folder._append({"job": asdict(identity), "digest": identity.digest})  # noqa: SLF001
+        yield folder
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a job folder for this process, or raise E_CAPACITY."""
+    handle = _acquire(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.ftruncate(handle, 0)  # gives the lease back, for other hosts
+        os.close(handle)
+
+
+def _acquire(path: Path) -> int:
+    while True:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            continue  # its last owner has just removed it
+        except OSError as error:
+            raise TalkheadError(
+                Code.CAPACITY,
+                f"cannot use the job folder {path}: {error.strerror}",
+                "set TALKHEAD_JOBS to a folder that can be written",
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(path / LOCK).st_ino != os.fstat(handle).st_ino:  # noqa: PTH116
+                raise FileNotFoundError
+            _take_lease(path, handle)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise _busy(path.name, "another process") from error
+        except FileNotFoundError:
+            os.close(handle)  # removed between open and lock: try again
+        except BaseException:
+            os.close(handle)
+            raise
+        else:
+            return handle
+
+
+def _take_lease(path: Path, handle: int) -> None:
+    host = socket.gethostname()
+    owner = os.pread(handle, 256, 0).decode(errors="replace")
+    age = time.time() - os.fstat(handle).st_mtime
+    if owner and owner != host and age < LEASE_SECONDS:
+        raise _busy(path.name, f"host {owner}")
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, host.encode(), 0)
+
+
+def _busy(job_id: str, owner: str) -> TalkheadError:
+    return TalkheadError(
+        Code.CAPACITY,
+        f"job {job_id} is being rendered by {owner}",
+        "wait for it to end, or stop it",
+    )
+
+
+def _read_manifest(path: Path) -> list[dict[str, Any]]:
+    """Return the manifest's whole lines; one that a crash cut short is dropped from the file."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _check_identity(job_id: str, known: dict[str, Any], mine: dict[str, Any]) -> None:
+    changed = [name for name in ("request", "engine", "encoder", "seed") if known[name] != mine[name]]
+    fields = sorted(known["inputs"].keys() | mine["inputs"].keys())
+    changed += [name for name in fields if known["inputs"].get(name) != mine["inputs"].get(name)]
+    if changed:
+        raise _other_job(job_id, changed)
+
+
+def _other_job(job_id: str, changed: list[str]) -> TalkheadError:
+    return TalkheadError(
+        Code.INPUT,
+        f"job {job_id} belongs to another request: {', '.join(changed)} changed",
+        "give back what it was started with, or start a new job: another key, or no --resume",
+        fields=changed,
+    )
+
+
+def _drop_damaged(path: Path, entries: list[dict[str, Any]], notices: list[str]) -> None:
+    """Start over where a committed file is gone or damaged: older states are no longer there."""
+    committed = [entry for entry in entries if "segment" in entry]
+    sound = all(_is_sound(path / entry["file"], entry["sha256"]) for entry in committed)
+    states = [entry["state"] for entry in entries if "state" in entry]
+    if sound and (not states or (path / states[-1]).exists()):
+        return
+    notices.append("committed files of the interrupted job were damaged; it was started over")
+    entries[:] = [entry for entry in entries if "job" in entry or "plan" in entry]
+    text = "".join(json.dumps(entry, default=str) + "\n" for entry in entries)
+    partial = path / f".{MANIFEST}.partial"
+    partial.write_text(text)
+    _sync(partial)
+    partial.replace(path / MANIFEST)
+
+
+def _is_sound(file: Path, sha256: str) -> bool:
+    return file.is_file() and file_digest(file) == sha256
+
+
+def _clear_strays(path: Path, entries: list[dict[str, Any]]) -> None:
+    """Delete segments, states and partial files that no manifest line names."""
+    named = {entry[key] for entry in entries for key in ("file", "state") if key in entry}
+    newest = [entry["state"] for entry in entries if "state" in entry][-1:]
+    for file in path.iterdir():
+        stale_state = file.name.startswith("state-") and [file.name] != newest
+        stray = file.name.startswith("segment-") and file.name not in named
+        if file.name.startswith(".") or stale_state or stray:
+            file.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network volumes cannot sync a directory
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,112 @@
+"""The job folders of this machine: what is unfinished, and what may go."""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from talkhead.folder import LOCK, MANIFEST, REQUEST
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An unfinished job."""
+
+    id: str
+    state: Literal["running", "interrupted"]
+    done: int  # committed segments
+    total: int | None  # None before its plan was made
+    bytes: int
+    age_s: float  # since its last progress
+    path: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form."""
+        return {
+            "id": self.id,
+            "state": self.state,
+            "segments_done": self.done,
+            "segments": self.total,
+            "bytes": self.bytes,
+            "age_s": round(self.age_s),
+        }
+
+
+def kept(root: Path) -> list[Kept]:
+    """Return the unfinished jobs under root, newest first."""
+    if not root.is_dir():
+        return []
+    found = [_describe(path) for path in root.iterdir() if (path / LOCK).is_file()]
+    return sorted((job for job in found if job), key=lambda job: job.age_s)
+
+
+def clean(root: Path, keep_days: float, keep_gb: float) -> list[Kept]:
+    """Delete interrupted jobs that are too old or, oldest first, too much; return them."""
+    gone: list[Kept] = []
+    room = keep_gb * 1e9
+    for job in kept(root):
+        if job.state == "running":
+            continue
+        room -= job.bytes
+        if (job.age_s > keep_days * 86_400 or room < 0) and _remove(job.path):
+            gone.append(job)
+    return gone
+
+
+def saved_request(root: Path, job_id: str) -> dict[str, Any] | None:
+    """Return the request that an unfinished job was started with, or None where there is none."""
+    path = root / job_id / REQUEST
+    if Path(job_id).name != job_id or not path.is_file():
+        return None
+    saved: dict[str, Any] = json.loads(path.read_text())
+    return saved
+
+
+def _describe(path: Path) -> Kept | None:
+    try:
+        files = [file.stat() for file in path.iterdir()]
+        running = _is_locked(path / LOCK)
+        touched = (path / LOCK).stat().st_mtime
+        manifest = path / MANIFEST
+        lines = manifest.read_bytes().splitlines(keepends=True) if manifest.exists() else []
+    except FileNotFoundError:
+        return None  # finished while we looked
+    entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    total = next((entry["segments"] for entry in entries if "plan" in entry), None)
+    return Kept(
+        id=path.name,
+        state="running" if running else "interrupted",
+        done=sum("segment" in entry for entry in entries),
+        total=total,
+        bytes=sum(stat.st_size for stat in files),
+        age_s=max(time.time() - touched, 0.0),
+        path=path,
+    )
+
+
+def _is_locked(path: Path) -> bool:
+    handle = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _remove(path: Path) -> bool:
+    """Delete a folder under its own lock, so that a job that has just resumed keeps it."""
+    handle = os.open(path / LOCK, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True

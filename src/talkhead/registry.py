@@ -1,0 +1,67 @@
+"""Names to classes. Nothing is imported before its name is asked for."""
+
+import difflib
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from talkhead.errors import Code, TalkheadError
+
+ENGINES = {"draft": "talkhead.engines.draft:Draft"}
+VOICES = {"espeak": "talkhead.voices.espeak:Espeak"}
+STORES = {"local": "talkhead.stores.local:LocalStore"}
+PORTRAITS: dict[str, str] = {}
+WORKFLOWS: dict[str, str] = {}
+
+# The designed engines that this version does not have yet, so that asking gets an honest answer.
+LATER_ENGINES = ("infinitetalk", "omniavatar", "sonic", "wan-animate")
+
+# What a name needs beyond the core: a module to look for, and the extra that brings it.
+EXTRAS = {"espeak": ("espeakng_loader", "espeak")}
+
+
+def resolve(kind: str, name: str, table: Mapping[str, str]) -> Any:
+    """Return the class behind name; kind is what the table holds, for the message.
+
+    Raises E_INPUT_VALIDATION for an unknown name, E_UNSUPPORTED for one that is not installed.
+    """
+    if name in LATER_ENGINES and name not in table:
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            f"{kind} {name!r} is not part of this version",
+            f"available: {', '.join(sorted(table))}",
+            fields=[kind],
+        )
+    if name not in table:
+        near = difflib.get_close_matches(name, table, 1)
+        raise TalkheadError(
+            Code.INPUT,
+            f"unknown {kind} {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
+            f"available: {', '.join(sorted(table)) or 'none'}",
+            fields=[kind],
+        )
+    if lack := missing(name):
+        raise TalkheadError(
+            Code.UNSUPPORTED, f"{kind} {name!r} is not installed", install(lack), fields=[kind]
+        )
+    module, _, attribute = table[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def missing(name: str) -> str | None:
+    """Return the extra that name needs and that is not installed, or None. Imports nothing."""
+    if name not in EXTRAS:
+        return None
+    module, extra = EXTRAS[name]
+    return None if find_spec(module) else extra
+
+
+def install(extra: str) -> str:
+    """Return the command that installs an extra."""
+    return f'pip install "talkhead[{extra}]"'
+
+
+def options_of(target: str) -> Any:
+    """Return the options model that lies beside an engine's class, as module.options:Options."""
+    return import_module(f"{target.partition(':')[0]}.options").Options

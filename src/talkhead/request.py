@@ -1,0 +1,327 @@
+"""What a caller may ask for. The only place where outside input is validated."""
+
+import difflib
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from talkhead.errors import Code, TalkheadError
+
+MIN_SIDE, MAX_SIDE = 256, 4096
+PRESETS = {"360p": 360, "480p": 480, "720p": 720, "1080p": 1080}
+
+MediaRef = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="library:NAME, volume:PATH, store:KEY, data: URI, https URL; "
+        "a local path on the command line",
+    ),
+]
+
+
+def _rate(value: Any) -> Fraction:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
+        raise ValueError("a number of frames per second, or a fraction such as '30000/1001'")
+    try:
+        rate = Fraction(value).limit_denominator(1001)
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        raise ValueError(f"{value!r} is not a frame rate; try 25 or '30000/1001'") from error
+    if not 1 <= rate <= 60:
+        raise ValueError("between 1 and 60 frames per second")
+    return rate
+
+
+Rate = Annotated[
+    Fraction,
+    BeforeValidator(_rate, json_schema_input_type=float | str),
+    PlainSerializer(str, return_type=str),
+]
+
+
+class Strict(BaseModel):
+    """Base of every wire model: immutable, unknown keys refused, no infinite or NaN numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Size(Strict):
+    """The picture's size in pixels: both sides, or one side with the portrait's own aspect."""
+
+    width: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)] | None = None
+    height: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)] | None = None
+    long: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)] | None = None
+    short: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"long": value}
+        if not isinstance(value, str):
+            return value
+        text = value.strip().lower()
+        if text in PRESETS:
+            return {"short": PRESETS[text]}
+        width, _, height = text.replace("*", "x").partition("x")
+        if width.isascii() and width.isdigit() and not height:
+            return {"long": int(width)}
+        if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+            raise ValueError(f"{value!r} is not a size; try 512x512, 720 or one of {[*PRESETS]}")
+        return {"width": int(width), "height": int(height)}
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        if given not in ({"width", "height"}, {"long"}, {"short"}):
+            raise ValueError("give width and height, or only long, or only short")
+        return self
+
+
+class Speaker(Strict):
+    """One voice: a recording, or a text to be spoken."""
+
+    audio: MediaRef | None = None
+    text: Annotated[str, Field(min_length=1, max_length=50_000)] | None = None
+    voice: str | None = Field(None, description="a voice's name, such as espeak or espeak:fr")
+    sample: MediaRef | None = Field(None, description="a recording of the voice to clone")
+    sample_text: str | None = None
+    speed: Annotated[float, Field(ge=0.25, le=4)] = 1.0
+    transcript: Annotated[str, Field(max_length=50_000)] | None = Field(
+        None, description="the words of the recording; makes the lips exact"
+    )
+    language: str = Field("auto", description="language code such as en, fr or cmn")
+    box: tuple[float, float, float, float] | None = Field(
+        None, description="x0, y0, x1, y1 of the face, in pixels of the portrait as given"
+    )
+    start: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="when this voice begins, seconds from the start of the video"
+    )
+    end: Annotated[float, Field(gt=0)] | None = Field(None, description="when it is cut off")
+    isolate_vocals: bool = False
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if (self.audio is None) == (self.text is None):
+            raise ValueError("give either audio or text")
+        for name in ("voice", "sample", "sample_text"):
+            if self.audio is not None and getattr(self, name) is not None:
+                raise ValueError(f"{name} goes with text, not with audio")
+        if self.text is not None and self.transcript is not None:
+            raise ValueError("transcript goes with audio; text is its own transcript")
+        if self.text is not None and not self.text.strip():
+            raise ValueError("the text is blank")
+        if self.box and (self.box[2] <= self.box[0] or self.box[3] <= self.box[1]):
+            raise ValueError("box is x0, y0, x1, y1 with x0 < x1 and y0 < y1")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise ValueError("end must come after start")
+        return self
+
+
+class Sampling(Strict):
+    """Diffusion settings. An engine that lacks one of them says so in a warning."""
+
+    steps: Annotated[int, Field(ge=1, le=200)] | None = None
+    text_guidance: Annotated[float, Field(ge=0, le=50)] | None = None
+    audio_guidance: Annotated[float, Field(ge=0, le=50)] | None = None
+    shift: Annotated[float, Field(gt=0, le=50)] | None = None
+    seed: Annotated[int, Field(ge=-1, le=2**63 - 1)] | None = Field(
+        None, description="unset or -1: random, and reported"
+    )
+
+
+class Memory(Strict):
+    """How a large model is fitted to its device."""
+
+    offload: Literal["auto", "none", "block"] = "auto"
+    quant: str | None = None
+
+
+class Output(Strict):
+    """Where results go and what comes with them."""
+
+    store: str = "default"
+    prefix: Annotated[str, Field(max_length=512)] = ""
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w.\- ]+$")] | None = None
+    url: Literal["signed", "public", "none"] = "signed"
+    expires_s: Annotated[int, Field(ge=60, le=7 * 86_400)] = 86_400
+    thumbnail: bool = True
+    stream: bool = False
+    inline: bool = False
+    score: bool = Field(False, description="measure lip sync on the finished video")
+
+
+class Job(Strict):
+    """What every piece of work has in common."""
+
+    output: Output = Output()
+    idempotency_key: (
+        Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.\-]*$")] | None
+    ) = None
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
+    dry_run: bool = False
+
+
+class Talk(Job):
+    """Make a portrait, or the person in a video, speak."""
+
+    action: Literal["talk"] = "talk"
+    portrait: MediaRef | None = None
+    video: MediaRef | None = Field(None, description="a clip to dub")
+    source: MediaRef | None = Field(None, description="picture or video, the file decides")
+    speakers: Annotated[tuple[Speaker, ...], Field(min_length=1, max_length=8)]
+    turns: Literal["together", "in_turn"] = "together"
+    prompt: Annotated[str, Field(max_length=10_000)] = ""
+    negative_prompt: Annotated[str, Field(max_length=10_000)] = ""
+    engine: str = "auto"
+    options: dict[str, Any] = Field({}, description="the chosen engine's own options")
+    size: Size | None = Field(None, description="unset: the portrait's aspect, long side 720")
+    fit: Literal["crop", "pad", "face"] = "crop"
+    fps: Rate | None = None
+    duration: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    max_frames: Annotated[int, Field(ge=1)] | None = None
+    quality: Literal["draft", "fast", "balanced", "best"] = "balanced"
+    sampling: Sampling = Sampling()
+    memory: Memory = Memory()
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if sum(ref is not None for ref in (self.portrait, self.video, self.source)) != 1:
+            raise ValueError("give exactly one of portrait, video and source")
+        if self.duration is not None and self.max_frames is not None:
+            raise ValueError("give duration or max_frames, not both")
+        if self.options and self.engine == "auto":
+            raise ValueError("options belong to one engine: name it in `engine`")
+        return self
+
+    @property
+    def face_source(self) -> tuple[str, str]:
+        """Return the field that holds the picture or video, and its reference."""
+        fields = {"portrait": self.portrait, "video": self.video, "source": self.source}
+        return next((name, ref) for name, ref in fields.items() if ref is not None)
+
+
+class Speak(Job):
+    """Turn text into speech."""
+
+    action: Literal["speak"]
+    text: Annotated[str, Field(min_length=1, max_length=50_000)]
+    voice: str | None = None
+    sample: MediaRef | None = None
+    sample_text: str | None = None
+    speed: Annotated[float, Field(ge=0.25, le=4)] = 1.0
+    language: str = "auto"
+
+
+class Health(Strict):
+    """Ask whether this installation can work."""
+
+    action: Literal["health"]
+
+
+class Capabilities(Strict):
+    """Ask what this installation can do."""
+
+    action: Literal["capabilities"]
+
+
+Request = Talk | Speak | Health | Capabilities
+ACTIONS: dict[str, type[Request]] = {
+    "talk": Talk,
+    "speak": Speak,
+    "health": Health,
+    "capabilities": Capabilities,
+}
+# Names of the contract that nothing in this version serves.
+LATER_ACTIONS = ("animate", "portrait", "workflow", "batch")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(payload: object) -> Request:
+    """Return the request in payload, or raise E_INPUT_VALIDATION naming each bad field.
+
+    A known action that nothing here serves is E_UNSUPPORTED.
+    """
+    if not isinstance(payload, Mapping):
+        raise TalkheadError(Code.INPUT, "a request is a JSON object", 'try {"action": "health"}')
+    action = payload.get("action", "talk")
+    if isinstance(action, str) and action in LATER_ACTIONS:
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            f"action {action!r} is not available in this installation",
+            f"available actions: {', '.join(ACTIONS)}",
+            fields=["action"],
+        )
+    if not isinstance(action, str) or action not in ACTIONS:
+        near = difflib.get_close_matches(str(action), [*ACTIONS, *LATER_ACTIONS], 1)
+        raise TalkheadError(
+            Code.INPUT,
+            f"unknown action {action!r}" + (f": did you mean {near[0]!r}?" if near else ""),
+            f"available actions: {', '.join(ACTIONS)}",
+            fields=["action"],
+        )
+    return validate(ACTIONS[action], {**payload, "action": action})
+
+
+def validate(model: type[Model], values: object, prefix: str = "") -> Model:
+    """Return values as a model, or raise E_INPUT_VALIDATION naming each bad field."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = _own_problems(error)
+        lines = [_line(model, problem, prefix) for problem in problems]
+        fields = [_path(problem["loc"], prefix) for problem in problems]
+        raise TalkheadError(
+            Code.INPUT, "; ".join(lines), "correct the named fields", fields=fields
+        ) from error
+
+
+def _own_problems(error: ValidationError) -> list[Any]:
+    """Return the problems less those that only follow from one deeper inside."""
+    problems = error.errors(include_url=False, include_input=False)
+    locs = [problem["loc"] for problem in problems]
+
+    def follows(loc: tuple[int | str, ...]) -> bool:
+        return any(len(other) > len(loc) and other[: len(loc)] == loc for other in locs)
+
+    return [problem for problem in problems if not follows(problem["loc"])]
+
+
+def _path(loc: tuple[int | str, ...], prefix: str) -> str:
+    return ".".join([*([prefix] if prefix else []), *map(str, loc)])
+
+
+def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
+    loc, path = problem["loc"], _path(problem["loc"], prefix) or "request"
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(model, loc[:-1])
+        near = difflib.get_close_matches(str(loc[-1]), known, 1)
+        return f"{path}: unknown field" + (f", did you mean {near[0]!r}?" if near else "")
+    if problem["type"] == "missing":
+        return f"{path}: missing"
+    return f"{path}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Return the field names of the model that lies at loc inside model."""
+    nested: dict[str, type[BaseModel]] = {
+        "speakers": Speaker,
+        "output": Output,
+        "sampling": Sampling,
+        "memory": Memory,
+        "size": Size,
+    }
+    names = [part for part in loc if isinstance(part, str)]
+    return list((nested.get(names[-1], model) if names else model).model_fields)
