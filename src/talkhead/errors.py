@@ -24,7 +24,7 @@ class Code(StrEnum):
     INTERNAL = "E_INTERNAL"
 
 
-# Asking again, unchanged, may help. An out-of-memory worker is replaced, so a retry meets a fresh one.
+# Asking again, unchanged, may help. After E_OOM a retry meets a fresh process.
 RETRYABLE = frozenset(
     {Code.DOWNLOAD, Code.OOM, Code.STORE, Code.TIMEOUT, Code.CANCELLED, Code.CAPACITY}
 )
@@ -52,7 +52,7 @@ EXIT_CODES = {
 class TalkheadError(Exception):
     """A failure that we can name: what was wrong, and in `hint` what to do about it.
 
-    `fields` are dotted paths into the request (`speakers.0.audio`); `stage` is filled in by the job.
+    `fields` are dotted paths into the request (`speakers.0.audio`); the job fills in `stage`.
     """
 
     def __init__(

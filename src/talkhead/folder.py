@@ -132,7 +132,7 @@ class Folder:
         target = self.path / f"{name}.npz"
         partial = self.path / f".{name}.partial.npz"
         with partial.open("wb") as file:
-            np.savez(file, **{key: np.asarray(value) for key, value in arrays.items()})
+            np.savez(file, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
         _sync(partial)
         partial.replace(target)
         _sync(self.path)
@@ -191,7 +191,7 @@ def open_folder(root: Path, job_id: str, identity: Identity, request: str) -> It
         _clear_strays(path, entries)
         if not entries:
             (path / REQUEST).write_text(request)
-            folder._append({"job": asdict(identity), "digest": identity.digest})  # noqa: SLF001
+            folder._append({"job": asdict(identity), "digest": identity.digest})
         yield folder
 
 
@@ -209,32 +209,41 @@ def lock(path: Path) -> Iterator[None]:
 
 def _acquire(path: Path) -> int:
     while True:
+        handle = _open_lock(path)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_current(path / LOCK, handle):
+                _take_lease(path, handle)
+                return handle
+        except BlockingIOError as error:
+            os.close(handle)
+            raise _busy(path.name, "another process") from error
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its last owner removed the folder while we opened it: try again
+
+
+def _open_lock(path: Path) -> int:
+    while True:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            return os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except FileNotFoundError:
-            continue  # its last owner has just removed it
+            continue  # removed between the two calls
         except OSError as error:
             raise TalkheadError(
                 Code.CAPACITY,
                 f"cannot use the job folder {path}: {error.strerror}",
                 "set TALKHEAD_JOBS to a folder that can be written",
             ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.stat(path / LOCK).st_ino != os.fstat(handle).st_ino:  # noqa: PTH116
-                raise FileNotFoundError
-            _take_lease(path, handle)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise _busy(path.name, "another process") from error
-        except FileNotFoundError:
-            os.close(handle)  # removed between open and lock: try again
-        except BaseException:
-            os.close(handle)
-            raise
-        else:
-            return handle
+
+
+def _is_current(lock_file: Path, handle: int) -> bool:
+    try:
+        return lock_file.stat().st_ino == os.fstat(handle).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _take_lease(path: Path, handle: int) -> None:
@@ -267,7 +276,9 @@ def _read_manifest(path: Path) -> list[dict[str, Any]]:
 
 
 def _check_identity(job_id: str, known: dict[str, Any], mine: dict[str, Any]) -> None:
-    changed = [name for name in ("request", "engine", "encoder", "seed") if known[name] != mine[name]]
+    changed = [
+        name for name in ("request", "engine", "encoder", "seed") if known[name] != mine[name]
+    ]
     fields = sorted(known["inputs"].keys() | mine["inputs"].keys())
     changed += [name for name in fields if known["inputs"].get(name) != mine["inputs"].get(name)]
     if changed:

@@ -32,7 +32,8 @@ MediaRef = Annotated[
 
 def _rate(value: Any) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
-        raise ValueError("a number of frames per second, or a fraction such as '30000/1001'")
+        # pydantic turns a ValueError into a named problem, a TypeError into a crash
+        raise ValueError("a frame rate is a number, or text such as '30000/1001'")  # noqa: TRY004
     try:
         rate = Fraction(value).limit_denominator(1001)
     except (ValueError, ZeroDivisionError, OverflowError) as error:

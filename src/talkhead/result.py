@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import Field
+
 from talkhead.request import Strict
 
 Stage = Literal["fetch", "probe", "plan", "prepare", "render", "assemble", "check", "store"]
@@ -78,7 +80,7 @@ class Made(Strict):
     mime: str
     bytes: int
     sha256: str
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = Field(default_factory=dict)
 
 
 class Resumed(Strict):
@@ -119,7 +121,7 @@ class Result(Strict):
     outputs: tuple[Made, ...] = ()
     plan: PlanReport | None = None
     segments: Resumed | None = None
-    seconds: dict[str, float] = {}  # of work, by stage
+    seconds: dict[str, float] = Field(default_factory=dict)  # of work, by stage
     warnings: tuple[Notice, ...] = ()
     score: dict[str, Any] | None = None
     healthy: bool | None = None

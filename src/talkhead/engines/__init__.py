@@ -167,7 +167,10 @@ class Engine(Protocol):
         ...
 
     def prepare(self, inputs: Inputs, plan: Plan, tick: Tick) -> Arrays:
-        """Compute what this engine alone needs. Saved once with the job and read again on resume."""
+        """Compute what this engine alone needs. Saved with the job, read again on resume.
+
+        An array of text under `warnings` reaches the caller.
+        """
         ...
 
     def generate(
