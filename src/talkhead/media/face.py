@@ -20,6 +20,9 @@ from talkhead.media.face_nets import BLENDSHAPE_LANDMARKS, BLENDSHAPE_NAMES, anc
 __all__ = ["BLENDSHAPE_NAMES", "FaceFinder", "annotate", "mouth_width", "pick_faces"]
 
 PRESENCE = 5.0  # logit; real faces gave 10 to 23, drawings 10 and more
+# What the detector itself doubts must look surer to the landmark net: blurred noise reached a score
+# of .67 and a presence of 10.5, the weakest of seven real portraits .86 and 13.9.
+CLEAR_SCORE, CLEAR_PRESENCE = 0.7, 12.0
 SMALLEST_MOUTH = 24.0  # pixels between the lip corners; below, lips cannot be drawn or measured
 
 DETECTOR_SIDE = 128
@@ -27,6 +30,7 @@ LANDMARK_SIDE = 256
 ROOM = 1.5  # the landmark net's square, in sizes of the face's box
 SEARCH_SIDE = 1280  # longest side of the copy that the detector sees
 TILES = (1.0, 0.6, 0.36)  # sides of the search squares, in short sides of the picture
+SMALLEST_TILE = 64  # pixels; a face inside would be too small to use
 SCORE = 0.5
 SAME = 0.3  # boxes that overlap by more (IoU) are one face
 MOST_CANDIDATES = 32  # each costs two runs of the landmark net, about 15 ms
@@ -72,7 +76,7 @@ class FaceFinder:
         for candidates in self._search(picture):
             for candidate in candidates:
                 if not any(_overlap(candidate.box, face.box) > SAME for face in faces):
-                    face = self._refine(picture, _square_of_eyes(candidate))
+                    face = self._refine(picture, candidate)
                     if face and not any(_same(face.box, other.box) for other in faces):
                         faces.append(face)
             if limit is not None and len(faces) >= limit:
@@ -97,8 +101,8 @@ class FaceFinder:
         small = picture if scale == 1 else _resize(picture, size)
         yield _suppress(self._detect(small, 0, 0, scale))
         for share in TILES:
-            side = max(1, int(min(size) * share))
-            if side == max(size):
+            side = int(min(size) * share)
+            if side < SMALLEST_TILE or side == max(size):  # the latter has been seen as a whole
                 continue
             tiles = [(x, y) for y in _steps(size[1], side) for x in _steps(size[0], side)]
             yield _suppress(
@@ -138,14 +142,16 @@ class FaceFinder:
             if half.min() > 0
         ]
 
-    def _refine(self, picture: Picture, square: _Square) -> Face | None:
-        """Return the face in a square, looked at twice, or None where there is none."""
-        first = self._landmarks(picture, square)
+    def _refine(self, picture: Picture, candidate: _Candidate) -> Face | None:
+        """Return the face that a candidate is, looked at twice, or None where it is none."""
+        first = self._landmarks(picture, _square_of_eyes(candidate))
         if first.presence <= 0:
             return None
         face = self._landmarks(picture, _square_of_face(first.landmarks))
+        clear = candidate.score > CLEAR_SCORE or face.presence > CLEAR_PRESENCE
         # A real face stays where it was seen; texture that looks like one wanders.
-        return face if face.presence > PRESENCE and _same(first.box, face.box) else None
+        stays = _same(first.box, face.box)
+        return face if clear and stays and face.presence > PRESENCE else None
 
     def _landmarks(self, picture: Picture, square: _Square) -> Face:
         """Run the landmark net on a square of the full-size picture."""
@@ -244,8 +250,8 @@ def _holds(box: Box, point: tuple[float, float]) -> bool:
 
 
 def _same(a: Box, b: Box) -> bool:
-    """Return whether two boxes frame the same face."""
-    return _overlap(a, b) > SAME or (_holds(a, b.center) and _holds(b, a.center))
+    """Return whether two boxes frame the same face: no face lies in the middle of another."""
+    return _overlap(a, b) > SAME or _holds(a, b.center) or _holds(b, a.center)
 
 
 def _square_of_eyes(candidate: _Candidate) -> _Square:
