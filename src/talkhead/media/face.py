@@ -17,7 +17,7 @@ from talkhead.engines import Box, Face, Picture
 from talkhead.errors import Code, TalkheadError
 from talkhead.media.face_nets import BLENDSHAPE_LANDMARKS, BLENDSHAPE_NAMES, anchors, load_net
 
-__all__ = ["BLENDSHAPE_NAMES", "FaceFinder", "annotate", "mouth_width", "pick_faces"]
+__all__ = ["BLENDSHAPE_NAMES", "FaceFinder", "annotate", "check_sizes", "mouth_width", "pick_faces"]
 
 PRESENCE = 5.0  # logit; real faces gave 10 to 23, drawings 10 and more
 # What the detector itself doubts must look surer to the landmark net: blurred noise reached a score
@@ -175,13 +175,11 @@ def pick_faces(
     faces: Sequence[Face],
     boxes: Sequence[Box | None] | None = None,
     count: int = 1,
-    scale: float = 1.0,
 ) -> tuple[Face, ...]:
     """Return one face for each of `count` speakers, in their order.
 
     A speaker's box names a face. Without any box the largest faces are taken, from left to right; a
-    speaker without one beside others with one gets the largest face left over. `scale` is the
-    working size over the size of the picture that the faces were found in.
+    speaker without one beside others with one gets the largest face left over.
     """
     if not faces:
         raise TalkheadError(
@@ -198,12 +196,23 @@ def pick_faces(
         )
     if boxes is None or all(box is None for box in boxes):
         largest = sorted(faces, key=lambda face: -face.box.area)[:count]
-        picked = sorted(largest, key=lambda face: face.box.center[0])
-    else:
-        picked = _match(faces, boxes)
-    for number, face in enumerate(picked):
-        _check_size(face, number, scale)
-    return tuple(picked)
+        return tuple(sorted(largest, key=lambda face: face.box.center[0]))
+    return tuple(_match(faces, boxes))
+
+
+def check_sizes(faces: Sequence[Face]) -> None:
+    """Raise E_NO_FACE for a face, in pixels of the working size, whose mouth is too small."""
+    for number, face in enumerate(faces, start=1):
+        mouth = mouth_width(face)
+        if mouth < SMALLEST_MOUTH:
+            raise TalkheadError(
+                Code.NO_FACE,
+                f"the face of speaker {number} is too small: its mouth is {mouth:.0f} pixels wide "
+                f"at the working size, and {SMALLEST_MOUTH:.0f} are needed",
+                "Crop the portrait closer to the face (fit: face), or ask for a video at least "
+                f"{SMALLEST_MOUTH / max(mouth, 1) + 0.05:.1f} times as large.",
+                fields=("portrait",),
+            )
 
 
 def annotate(picture: Picture, faces: Sequence[Face]) -> Picture:
@@ -357,19 +366,6 @@ def _unmatched(faces: Sequence[Face], speaker: int, box: Box, rivals: bool) -> T
         "A dry run shows the faces found.",
         fields=(f"speakers.{speaker}.box",),
     )
-
-
-def _check_size(face: Face, number: int, scale: float) -> None:
-    mouth = mouth_width(face) * scale
-    if mouth < SMALLEST_MOUTH:
-        raise TalkheadError(
-            Code.NO_FACE,
-            f"the face of speaker {number + 1} is too small: its mouth is {mouth:.0f} pixels wide "
-            f"at the working size, and {SMALLEST_MOUTH:.0f} are needed",
-            "Crop the portrait closer to the face (fit: face), use a larger picture, or ask for a "
-            f"larger size ({SMALLEST_MOUTH / max(mouth, 1):.1f} times as large).",
-            fields=("portrait",),
-        )
 
 
 def _listed(faces: Sequence[Face]) -> str:

@@ -14,6 +14,7 @@ from talkhead.media.face import (
     SMALLEST_MOUTH,
     FaceFinder,
     annotate,
+    check_sizes,
     mouth_width,
     pick_faces,
 )
@@ -224,12 +225,12 @@ def test_pick_refuses_what_it_cannot_do():
     assert "only a face that another speaker's box names" in twice.message
 
 
-def test_pick_refuses_a_small_mouth_with_its_width_and_the_way_out():
-    face = _face(0, 0, 60)  # a mouth of 30 pixels
-    assert pick_faces([face], scale=SMALLEST_MOUTH / 30) == (face,)
-    error = _refusal([face], scale=0.5)
-    assert "15 pixels wide" in error.message
-    assert "1.6 times as large" in error.hint
+def test_a_small_mouth_is_refused_with_its_width_and_the_way_out():
+    check_sizes([_face(0, 0, 2 * SMALLEST_MOUTH)])
+    with pytest.raises(TalkheadError, match="speaker 2 .* 15 pixels wide") as caught:
+        check_sizes([_face(0, 0, 90), _face(0, 0, 30)])
+    assert caught.value.code is Code.NO_FACE
+    assert "1.7 times as large" in caught.value.hint
 
 
 def test_annotate_draws_on_a_copy(finder, astronaut):
