@@ -70,6 +70,7 @@ class TalkheadError(Exception):
         self.hint = hint
         self.fields = tuple(fields)
         self.stage = stage
+        self.job_id: str | None = None  # filled in once there is a job folder to resume from
 
     @property
     def retryable(self) -> bool:
@@ -90,4 +91,5 @@ class TalkheadError(Exception):
             "retryable": self.retryable,
             "stage": self.stage,
             "fields": list(self.fields),
+            "job_id": self.job_id,
         }

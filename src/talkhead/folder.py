@@ -42,7 +42,7 @@ class Identity:
     inputs: Mapping[str, str]  # field to sha256 of the bytes behind it
     engine: str  # name, version and identity of the weights
     encoder: str  # settings of the video encoder
-    seed: int
+    seed: int | None
     platform: str
 
     @property

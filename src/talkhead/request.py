@@ -74,12 +74,10 @@ class Size(Strict):
         text = value.strip().lower()
         if text in PRESETS:
             return {"short": PRESETS[text]}
-        width, _, height = text.replace("*", "x").partition("x")
-        if width.isascii() and width.isdigit() and not height:
-            return {"long": int(width)}
-        if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        sides = text.replace("*", "x").split("x")
+        if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
             raise ValueError(f"{value!r} is not a size; try 512x512, 720 or one of {[*PRESETS]}")
-        return {"width": int(width), "height": int(height)}
+        return dict(zip(("width", "height") if len(sides) == 2 else ("long",), map(int, sides), strict=True))
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -160,6 +158,7 @@ class Output(Strict):
     stream: bool = False
     inline: bool = False
     score: bool = Field(False, description="measure lip sync on the finished video")
+    faces: bool = Field(False, description="with dry_run: a picture of the faces found")
 
 
 class Job(Strict):

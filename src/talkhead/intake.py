@@ -1,0 +1,142 @@
+"""What a job starts with: its files, its seed, its identity and its folder."""
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from talkhead import jobs
+from talkhead.engines import Spec
+from talkhead.errors import Code, TalkheadError
+from talkhead.folder import Folder, Identity, digest, file_digest, open_folder, this_platform
+from talkhead.media.fetch import Places, fetch
+from talkhead.media.segments import Encoding
+from talkhead.report import Reporter
+from talkhead.request import Job, Talk
+from talkhead.runtime import Runtime
+
+# What does not change the frames, and so is no part of a job's identity.
+OUTSIDE = {"output", "priority", "deadline_s", "dry_run", "idempotency_key"}
+# What names a file: the file's bytes count, not its name.
+REFERENCES = {"portrait", "video", "source", "audio", "sample"}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every step of one job may use."""
+
+    runtime: Runtime
+    reporter: Reporter
+    scratch: Path  # deleted at the end of the run
+    resume: str | None  # an unfinished job asked for by its id
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What a request's references led to."""
+
+    picture: Path
+    audio: tuple[Path | None, ...]  # for each speaker; None where a text is to be spoken
+    samples: tuple[Path | None, ...]  # for each speaker; a voice to clone
+    digests: Mapping[str, str]  # field to sha256 of the bytes
+
+
+def fetch_files(request: Talk, context: Context) -> Files:
+    """Bring every file that a request names to this machine."""
+    field, ref = request.face_source
+    fields: dict[str, str | None] = {field: ref}
+    for index, speaker in enumerate(request.speakers):
+        fields[f"speakers.{index}.audio"] = speaker.audio
+        fields[f"speakers.{index}.sample"] = speaker.sample
+    found = fetch_all(fields, context)
+    count = range(len(request.speakers))
+    return Files(
+        picture=found[field],
+        audio=tuple(found.get(f"speakers.{index}.audio") for index in count),
+        samples=tuple(found.get(f"speakers.{index}.sample") for index in count),
+        digests=digests(found),
+    )
+
+
+def fetch_all(fields: Mapping[str, str | None], context: Context) -> dict[str, Path]:
+    """Return a local file for each field that is set."""
+    settings = context.runtime.settings
+    places = Places(context.runtime.local_paths, settings.library, settings.volumes)
+    found = {}
+    for number, (field, ref) in enumerate(fields.items()):
+        if ref is not None:
+            found[field] = fetch(ref, context.scratch, field, places)
+        context.reporter.tick(number + 1, len(fields))
+    return found
+
+
+def digests(files: Mapping[str, Path]) -> dict[str, str]:
+    """Return the sha256 of each file."""
+    return {field: file_digest(path) for field, path in files.items()}
+
+
+def settle_seed(request: Talk, context: Context) -> Talk:
+    """Return the request with a seed: its own, the resumed job's, or a random one."""
+    seed = request.sampling.seed
+    if context.resume is not None and seed in (None, -1):
+        saved = jobs.saved_request(context.runtime.settings.jobs, context.resume)
+        seed = saved["sampling"]["seed"] if saved else None
+    if seed in (None, -1):
+        seed = random.SystemRandom().randrange(2**63)
+    sampling = request.sampling.model_copy(update={"seed": seed})
+    return request.model_copy(update={"sampling": sampling})
+
+
+def identify(request: Job, inputs: Mapping[str, str], engine: Spec | None) -> Identity:
+    """Return what must agree for this job to be the one in a folder or a store."""
+    wire = request.model_dump(mode="json", exclude=OUTSIDE)
+    seed = wire.get("sampling", {}).pop("seed", None)  # named on its own where it differs
+    made_by = [engine.name, engine.version, *engine.weights] if engine else []
+    return Identity(
+        request=digest(_without_references(wire)),
+        inputs=dict(inputs),
+        engine=" ".join(made_by),
+        encoder=digest(asdict(Encoding())),
+        seed=seed,
+        platform=this_platform(),
+    )
+
+
+def job_id(request: Job, identity: Identity, context: Context) -> str:
+    """Return the id of a job: the one to resume, its key, or what its content gives."""
+    if context.resume is None:
+        return request.idempotency_key or identity.digest[:16]
+    if jobs.saved_request(context.runtime.settings.jobs, context.resume) is None:
+        raise unknown_job(context.resume)
+    return context.resume
+
+
+def unknown_job(name: str) -> TalkheadError:
+    """Return the error for a job that cannot be resumed."""
+    return TalkheadError(
+        Code.INPUT,
+        f"there is no unfinished job {name!r}",
+        "`talkhead jobs list` shows those that can be resumed",
+    )
+
+
+@contextmanager
+def folder_of(request: Job, identity: Identity, name: str, context: Context) -> Iterator[Folder]:
+    """Open the job's folder, and put the job's id on every error that leaves it."""
+    try:
+        with open_folder(
+            context.runtime.settings.jobs, name, identity, request.model_dump_json()
+        ) as folder:
+            yield folder
+    except TalkheadError as error:
+        error.job_id = name
+        raise
+
+
+def _without_references(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _without_references(v) for k, v in value.items() if k not in REFERENCES}
+    if isinstance(value, list):
+        return [_without_references(item) for item in value]
+    return value

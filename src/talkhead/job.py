@@ -1,0 +1,169 @@
+"""The main path: one request in, one result out. Every step is called from here.
+
+    fetch -> probe -> plan -> prepare -> render -> assemble -> check -> store
+
+By action a job takes one of four flows: `render` (frames to a video), `speak` (text to a WAV),
+`draw` (a portrait) and `workflow` (an external graph). They share fetching, the job folder, the
+store and the result.
+"""
+
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from talkhead import __version__, deliver, intake, jobs, prepare, rendering, survey
+from talkhead.deliver import Ready
+from talkhead.folder import Folder
+from talkhead.intake import Context
+from talkhead.report import Report, Reporter
+from talkhead.request import Capabilities, Health, Job, Request, Speak, Talk
+from talkhead.result import Progress, Result, Resumed
+from talkhead.runtime import Runtime
+
+
+def ignore(progress: Progress) -> None:
+    """Take progress and do nothing with it."""
+
+
+def run(
+    request: Request,
+    runtime: Runtime,
+    report: Report = ignore,
+    *,
+    cancel: threading.Event | None = None,
+    resume: str | None = None,
+) -> Result:
+    """Do what the request asks for. Raises TalkheadError only, and leaves no partial output.
+
+    An interrupted job goes on by itself when the same request comes again with the same key or
+    seed; `resume` names an unfinished job by its id instead. `cancel` stops the job at its next
+    tick.
+    """
+    if isinstance(request, Health):
+        return runtime.health()
+    if isinstance(request, Capabilities):
+        return runtime.ability()
+    reporter = Reporter(report, cancel, request.deadline_s)
+    settings = runtime.settings
+    with tempfile.TemporaryDirectory(prefix="talkhead-") as scratch:
+        context = Context(runtime, reporter, Path(scratch), resume)
+        try:
+            return FLOWS[request.action](request, context)
+        finally:
+            jobs.clean(settings.jobs, settings.keep_days, settings.keep_gb)
+
+
+def render(request: Talk, context: Context) -> Result:
+    """Make a portrait speak: files to a video."""
+    stage, reporter = context.reporter.stage, context.reporter
+    work = _surveyed(request, context)
+    if request.dry_run:
+        return deliver.dry_run(work, context)
+    request = intake.settle_seed(request, context)
+    identity = intake.identify(request, work.files.digests, work.engine.spec)
+    job_id = intake.job_id(request, identity, context)
+    if known := deliver.known_result(job_id, identity.digest, request.output, context.runtime):
+        return known
+    with intake.folder_of(request, identity, job_id, context) as folder:
+        with stage("prepare"):
+            sounds = prepare.speak_texts(work, folder, context)
+            work = survey.retimed(work, sounds, reporter)
+            prepared = prepare.prepared(work, sounds, request.sampling.seed or 0, folder, context)
+        resumed = len(folder.segments)
+        with stage("render"):
+            rendering.render_segments(work, prepared, folder, reporter)
+        with stage("assemble"):
+            ready = rendering.assemble(work, sounds, folder)
+        with stage("check"):
+            score = rendering.check(work, ready[0], folder)
+        with stage("store"):
+            result = Result(
+                action=request.action,
+                version=__version__,
+                job_id=job_id,
+                request_digest=identity.digest,
+                engine=work.plan.engine,
+                seed=request.sampling.seed,
+                plan=survey.report(work),
+                segments=Resumed(total=len(work.plan.segments), resumed=resumed),
+                seconds=dict(reporter.seconds),
+                warnings=(*survey.notices(work), *prepare.notices(prepared), *folder.notices),
+                score=score,
+            )
+            result = deliver.deliver(result, ready, request.output, context.runtime)
+        folder.remove()
+    return result
+
+
+def speak(request: Speak, context: Context) -> Result:
+    """Speak a text: words to a WAV."""
+    return _one_step(request, {"sample": request.sample}, prepare.speak_alone, context)
+
+
+def draw(request: Job, context: Context) -> Result:
+    """Draw a portrait: words to a PNG."""
+    return _one_step(request, {}, partial(prepare.make, "portrait"), context)
+
+
+def workflow(request: Job, context: Context) -> Result:
+    """Run an external graph: whatever files it makes."""
+    return _one_step(request, {}, partial(prepare.make, "workflow"), context)
+
+
+def _surveyed(request: Talk, context: Context) -> survey.Work:
+    """Fetch, probe and plan: all that is known before anything heavy runs."""
+    stage, runtime = context.reporter.stage, context.runtime
+    name, reason = runtime.choose(request.engine)
+    engine, options = runtime.engine(name), runtime.options(name, request.options)
+    ignored = survey.unserved(request, engine.spec)
+    with stage("fetch"):
+        files = intake.fetch_files(request, context)
+    with stage("probe"):
+        view = survey.look(request, files.picture, engine.spec)
+        timeline = survey.listen(request, files.audio)
+    with stage("plan"):
+        plan = engine.plan(survey.probe(request, view, timeline, engine.spec, options))
+        context.reporter.plan(plan.seconds, len(plan.segments))
+    return survey.Work(request, engine, options, reason, files, view, timeline, plan, ignored)
+
+
+def _one_step(
+    request: Job,
+    references: Mapping[str, str | None],
+    make: Callable[[Any, Mapping[str, Path], Folder, Context], list[Ready]],
+    context: Context,
+) -> Result:
+    """Run a job whose whole work is one step that makes files in the job folder."""
+    stage = context.reporter.stage
+    with stage("fetch"):
+        files = intake.fetch_all(references, context)
+    identity = intake.identify(request, intake.digests(files), None)
+    job_id = intake.job_id(request, identity, context)
+    if known := deliver.known_result(job_id, identity.digest, request.output, context.runtime):
+        return known
+    with intake.folder_of(request, identity, job_id, context) as folder:
+        with stage("render"):
+            ready = make(request, files, folder, context)
+        with stage("store"):
+            result = Result(
+                action=request.action,
+                version=__version__,
+                job_id=job_id,
+                request_digest=identity.digest,
+                seconds=dict(context.reporter.seconds),
+            )
+            result = deliver.deliver(result, ready, request.output, context.runtime)
+        folder.remove()
+    return result
+
+
+FLOWS: dict[str, Callable[[Any, Context], Result]] = {
+    "talk": render,
+    "animate": render,
+    "speak": speak,
+    "portrait": draw,
+    "workflow": workflow,
+}

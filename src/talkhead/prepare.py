@@ -1,0 +1,155 @@
+"""From files to what an engine takes: voices speak, speech is decoded, the engine prepares."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from talkhead.deliver import Ready, main_name
+from talkhead.engines import Inputs, Phone, Speaker
+from talkhead.folder import Folder, digest
+from talkhead.intake import Context
+from talkhead.media import speech
+from talkhead.request import Job, Speak
+from talkhead.result import Notice
+from talkhead.survey import Work
+from talkhead.voices import Line
+
+QUIET = 1e-3  # of full scale; a recording whose peak is below counts as silent
+
+
+def speak_texts(work: Work, folder: Folder, context: Context) -> tuple[Path, ...]:
+    """Return a sound file for each speaker; texts are spoken into the job folder, once."""
+    sounds = []
+    for index, speaker in enumerate(work.request.speakers):
+        sound = work.files.audio[index]
+        if sound is None:
+            sound = folder.path / f"voice-{index}.wav"
+            line = Line(
+                text=speaker.text or "",
+                language=speaker.language,
+                speed=speaker.speed,
+                sample=work.files.samples[index],
+                sample_text=speaker.sample_text,
+            )
+            _speak(line, speaker.voice, sound, context)
+        sounds.append(sound)
+    return tuple(sounds)
+
+
+def prepared(
+    work: Work, sounds: Sequence[Path], seed: int, folder: Folder, context: Context
+) -> dict[str, NDArray[Any]]:
+    """Return what the engine prepared: from the folder, or made now and saved there."""
+    plan = work.plan
+    binding = [plan.width, plan.height, plan.fps, plan.segments, work.view.size]
+    folder.agree_plan(digest(binding), len(plan.segments))
+    saved = folder.load("prepared")
+    if saved is None:
+        inputs, heard = _inputs(work, sounds, seed, folder)
+        arrays = work.engine.prepare(inputs, plan, context.reporter.tick)
+        saved = {"heard": np.asarray(heard, np.str_), **arrays}
+        folder.save("prepared", saved)
+        for file in folder.path.glob(".speech-*.npy"):
+            file.unlink()
+    return saved
+
+
+def notices(arrays: Mapping[str, NDArray[Any]]) -> list[Notice]:
+    """Return what decoding and the engine had to say about the speech."""
+    texts = [text for name in ("heard", "warnings") for text in arrays.get(name, ())]
+    return [Notice(code="W_SPEECH", message=str(text)) for text in texts]
+
+
+def speak_alone(
+    request: Speak, files: Mapping[str, Path], folder: Folder, context: Context
+) -> list[Ready]:
+    """Speak the text of a `speak` request."""
+    line = Line(
+        text=request.text,
+        language=request.language,
+        speed=request.speed,
+        sample=files.get("sample"),
+        sample_text=request.sample_text,
+    )
+    out = folder.path / "voice-0.wav"
+    _speak(line, request.voice, out, context)
+    facts = speech.probe_audio(out, "text")
+    return [
+        Ready(
+            "audio",
+            out,
+            main_name(request.output, "speech", ".wav"),
+            {"seconds": round(facts.seconds, 3), "rate": facts.rate},
+        )
+    ]
+
+
+def make(
+    kind: str, request: Job, files: Mapping[str, Path], folder: Folder, context: Context
+) -> list[Ready]:
+    """Let the registered maker of that kind make its files in the job folder."""
+    maker = context.runtime.maker(kind, getattr(request, "engine", "default"))
+    ready: list[Ready] = maker.make(request, files, folder.path, context.reporter.tick)
+    return ready
+
+
+def _speak(line: Line, name: str | None, out: Path, context: Context) -> None:
+    if out.exists():
+        return
+    voice, variant = context.runtime.voice(name)
+    partial = out.with_name(f".{out.stem}.partial.wav")
+    phones = voice.speak(replace(line, variant=variant), partial, context.reporter.tick)
+    out.with_suffix(".json").write_text(json.dumps(phones))
+    partial.replace(out)  # the sound comes last: where it is, its phones are too
+
+
+def _inputs(
+    work: Work, sounds: Sequence[Path], seed: int, folder: Folder
+) -> tuple[Inputs, list[str]]:
+    """Return the engine's inputs; speech lies in the job folder, memory-mapped."""
+    request, view = work.request, work.view
+    speakers, heard = [], []
+    for index, (speaker, sound) in enumerate(zip(request.speakers, sounds, strict=True)):
+        part = work.timeline.parts[index]
+        out = folder.path / f".speech-{index}.npy"
+        seconds = float(work.plan.frames / work.plan.fps)
+        decoded = speech.decode_speech(sound, out, work.engine.spec.sample_rate, part, seconds)
+        messages = list(decoded.warnings)
+        if decoded.peak < QUIET:
+            messages.append("the recording is silent, so the mouth stays closed")
+        heard += [f"speaker {index + 1}: {message}" for message in messages]
+        speakers.append(
+            Speaker(
+                speech=decoded.samples,
+                face=view.faces[index] if view.faces else None,
+                transcript=speaker.text or speaker.transcript,
+                language=speaker.language,
+                phones=_phones(folder, index, part),
+            )
+        )
+    inputs = Inputs(
+        picture=view.picture,
+        speakers=tuple(speakers),
+        seed=seed,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        sampling=request.sampling.model_dump(exclude_none=True),
+        options=work.options,
+    )
+    return inputs, heard
+
+
+def _phones(folder: Folder, index: int, part: speech.Part) -> tuple[Phone, ...] | None:
+    """Return the exact phones of a spoken text on the job's timeline, or None."""
+    file = folder.path / f"voice-{index}.json"
+    known = json.loads(file.read_text()) if file.exists() else None
+    if known is None:
+        return None
+    moved = [Phone(name, start + part.offset, end + part.offset) for name, start, end in known]
+    stop = part.offset + part.length
+    return tuple(Phone(p.name, p.start, min(p.end, stop)) for p in moved if p.start < stop)

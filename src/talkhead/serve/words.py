@@ -1,0 +1,173 @@
+"""From the words of a command line to the payload of a request. Pure, apart from reading files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from talkhead.errors import Code, TalkheadError
+from talkhead.media.fetch import SCHEMES
+
+Payload = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the speakers of one command line say."""
+
+    recordings: Sequence[str]
+    text: str | None
+    voice: str | None
+    transcript: str | None
+    language: str | None
+    boxes: Sequence[str]
+
+
+def load(file: Path | None) -> Payload:
+    """Return the request in a JSON file, or an empty one."""
+    if file is None:
+        return {}
+    try:
+        payload = json.loads(file.read_text())
+    except OSError as error:
+        raise _wrong(f"cannot read {file}: {error.strerror}", "check the path") from error
+    except ValueError as error:
+        raise _wrong(f"{file} is not JSON: {error}", "write one JSON object") from error
+    if not isinstance(payload, dict):
+        raise _wrong(f"{file} does not hold a JSON object", "write one JSON object")
+    wrapped = payload.get("input")
+    return wrapped if isinstance(wrapped, dict) and len(payload) == 1 else payload
+
+
+def talk(payload: Payload, portrait: str | None, said: Said) -> None:
+    """Put portrait and speakers into the payload; what is not given stays as it was."""
+    if portrait is not None:
+        payload["portrait"] = reference(portrait)
+    if said.recordings and said.text is not None:
+        raise _wrong("both a recording and --text were given", "give one of them")
+    speakers = [{"audio": reference(recording)} for recording in said.recordings]
+    if said.text is not None:
+        speakers = [_without_none({"text": said.text, "voice": said.voice})]
+    if speakers:
+        payload["speakers"] = speakers
+    elif "speakers" not in payload:
+        raise _wrong(
+            "no speech was given", 'give a recording, or --text "Hello"', fields=["speakers"]
+        )
+    for speaker in payload["speakers"]:
+        if said.language is not None:
+            speaker["language"] = said.language
+    for speaker, box in zip(payload["speakers"], said.boxes, strict=False):
+        speaker["box"] = _box(box)
+    if len(said.boxes) > len(payload["speakers"]):
+        raise _wrong("more boxes than speakers", "give one --box for each speaker at most")
+    if said.transcript is not None:
+        payload["speakers"][0]["transcript"] = text_or_file(said.transcript)
+
+
+def merge(payload: Payload, values: Mapping[str, Any]) -> None:
+    """Put the values that are set into the payload; mappings are merged."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            merge(payload.setdefault(name, {}), value)
+        elif value is not None:
+            payload[name] = value
+
+
+def assign(payload: Payload, settings: Sequence[str]) -> None:
+    """Apply `a.b=value` words; values are JSON where they can be, else text."""
+    for word in settings:
+        path, equals, value = word.partition("=")
+        if not equals or not path:
+            raise _wrong(f"--set {word!r} has no value", "write it as field=value")
+        place: Any = payload
+        *parents, last = path.split(".")
+        for parent in parents:
+            place = _inside(place, parent, path)
+        _put(place, last, _value(value), path)
+
+
+def reference(word: str) -> str:
+    """Return a media reference; a path becomes absolute, so that a job can be resumed elsewhere."""
+    return word if word.startswith(SCHEMES) else str(Path(word).expanduser().absolute())
+
+
+def text_or_file(word: str) -> str:
+    """Return the text itself, or the text in the file of that name."""
+    try:
+        is_file = Path(word).is_file()
+    except (OSError, ValueError):  # a long text is no possible path
+        return word
+    if not is_file:
+        return word
+    try:
+        return Path(word).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(f"cannot read the text in {word}", "save it as UTF-8 text") from error
+
+
+def output(out: Path | None, named_after: str | None, suffix: str, force: bool) -> Path:
+    """Return the file to write, or raise before any work where it cannot be."""
+    stem = Path(named_after.partition(":")[2] or named_after).stem if named_after else "talkhead"
+    file = (out or Path(f"{stem}{suffix}")).expanduser()
+    if file.suffix.lower() != suffix:
+        raise _wrong(f"{file}: this command writes {suffix} files", f"name it {file.stem}{suffix}")
+    if file.is_dir():
+        raise _wrong(f"{file} is a folder", f"give a file name: {file / (stem + suffix)}")
+    if file.exists() and not force:
+        raise _wrong(f"{file} exists already", "choose another -o, or add --force to replace it")
+    _check_writable(file)
+    return file
+
+
+def _check_writable(file: Path) -> None:
+    probe = file.with_name(f".{file.name}.probe")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise TalkheadError(
+            Code.STORE,
+            f"cannot write {file}: {error.strerror}",
+            "choose an -o in an existing folder that you may write to",
+        ) from error
+
+
+def _box(word: str) -> list[float]:
+    try:
+        values = [float(part) for part in word.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 4:
+        raise _wrong(f"--box {word!r} is not a box", "write x0,y0,x1,y1 in pixels")
+    return values
+
+
+def _inside(place: Any, part: str, path: str) -> Any:
+    if isinstance(place, list) and part.isdigit() and int(part) < len(place):
+        return place[int(part)]
+    if isinstance(place, dict):
+        return place.setdefault(part, {})
+    raise _wrong(f"--set {path}: there is no {part!r}", "see docs/contract.md for the fields")
+
+
+def _put(place: Any, last: str, value: object, path: str) -> None:
+    if not isinstance(place, dict):
+        raise _wrong(f"--set {path}: there is no such field", "see docs/contract.md")
+    place[last] = value
+
+
+def _value(word: str) -> object:
+    try:
+        return json.loads(word)
+    except ValueError:
+        return word
+
+
+def _without_none(values: Mapping[str, Any]) -> Payload:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _wrong(message: str, hint: str, fields: Sequence[str] = ()) -> TalkheadError:
+    return TalkheadError(Code.INPUT, message, hint, fields=fields)

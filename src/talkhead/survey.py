@@ -1,0 +1,314 @@
+"""Probe and plan: what a request amounts to, found out cheaply before anything heavy runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from talkhead.engines import Box, Engine, Face, Picture, Plan, Probe, Spec
+from talkhead.errors import Code, TalkheadError
+from talkhead.intake import Files
+from talkhead.media import face as faces
+from talkhead.media import fit, speech
+from talkhead.media.decode import read_image
+from talkhead.report import Reporter
+from talkhead.request import Talk
+from talkhead.result import FaceFound, Notice, PlanReport
+
+CHARACTERS_PER_SECOND = 14.0  # of espeak at its own pace, English; an estimate until it has spoken
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """The portrait as the engine will see it."""
+
+    original: Picture  # as given, for the annotated picture of a dry run
+    picture: Picture  # fitted to the working size
+    found: tuple[Face, ...]  # all faces, in the original's pixels
+    faces: tuple[Face, ...]  # one for each speaker, in the fitted picture's pixels
+    reported: tuple[FaceFound, ...]
+    width: int  # of the video
+    height: int
+    notices: tuple[Notice, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the video's (width, height)."""
+        return self.width, self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """When each speaker is heard, and how long the video is."""
+
+    parts: tuple[speech.Part, ...]
+    speech_seconds: float
+    seconds: float  # of the video
+    estimated: bool
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """One request and all that is known of it before anything heavy runs."""
+
+    request: Talk
+    engine: Engine
+    options: Any
+    reason: str  # why this engine
+    files: Files
+    view: View
+    timeline: Timeline
+    plan: Plan
+    ignored: tuple[Notice, ...]
+
+
+def look(request: Talk, file: Path, spec: Spec) -> View:
+    """Decode the portrait, find its faces and fit it to the size at which the engine works."""
+    field, _ = request.face_source
+    original = read_image(file, field)
+    width, height, notices = _size(request, original)
+    work = fit.work_size(width, height, spec.multiple, spec.min_side, spec.max_pixels)
+    if work != (width, height):
+        notices.append(_scaled(spec, work, (width, height)))
+    found = tuple(faces.FaceFinder().find(original)) if spec.needs_face else ()
+    picked: tuple[Face, ...] = ()
+    if spec.needs_face:
+        boxes = [Box(*speaker.box) if speaker.box else None for speaker in request.speakers]
+        picked = faces.pick_faces(found, boxes, len(boxes))
+    fitted = fit.fit(original, *work, request.fit, _around(picked))
+    mapped = tuple(fitted.face(face) for face in picked)
+    faces.check_sizes(mapped)
+    notices += _cut_faces(mapped, work)
+    return View(
+        original=original,
+        picture=fitted.picture,
+        found=found,
+        faces=mapped,
+        reported=tuple(_reported(face, picked, mapped) for face in found),
+        width=width,
+        height=height,
+        notices=tuple(notices),
+    )
+
+
+def listen(request: Talk, files: Sequence[Path | None]) -> Timeline:
+    """Measure each speaker's sound and lay all of it on one timeline.
+
+    A speaker whose text has not been spoken yet (None) gets an estimated length.
+    """
+    notices: list[Notice] = []
+    lengths: list[float] = []
+    for index, (speaker, path) in enumerate(zip(request.speakers, files, strict=True)):
+        if path is None:
+            lengths.append(len(speaker.text or "") / CHARACTERS_PER_SECOND / speaker.speed)
+        else:
+            lengths.append(speech.probe_audio(path, f"speakers.{index}.audio").seconds)
+    parts, total = speech.arrange(
+        lengths,
+        request.turns,
+        [speaker.start for speaker in request.speakers],
+        [speaker.end for speaker in request.speakers],
+    )
+    estimated = any(path is None for path in files)
+    seconds = _video_seconds(request, total, estimated, notices)
+    return Timeline(tuple(parts), total, seconds, estimated, tuple(notices))
+
+
+def probe(request: Talk, view: View, timeline: Timeline, spec: Spec, options: Any) -> Probe:
+    """Return what an engine needs to know in order to plan."""
+    rate = request.fps or spec.fps
+    low, high = spec.fps_range
+    if not low <= rate <= high:
+        raise TalkheadError(
+            Code.INPUT,
+            f"fps: {spec.name} makes {low} to {high} frames per second, not {rate}",
+            f"leave fps out for {spec.fps}",
+            fields=["fps"],
+        )
+    height, width = view.picture.shape[:2]
+    frames = max(1, ceil(timeline.seconds * rate - 1e-6))
+    if request.max_frames is not None:
+        frames = min(frames, request.max_frames)
+    return Probe(
+        width=width,
+        height=height,
+        fps=rate,
+        frames=frames,
+        faces=view.faces,
+        speech_seconds=min(timeline.speech_seconds, float(frames / rate)),
+        estimated=timeline.estimated,
+        options=options,
+    )
+
+
+def retimed(work: Work, sounds: Sequence[Path], reporter: Reporter) -> Work:
+    """Return the work with exact lengths, once every text has been spoken."""
+    if not work.timeline.estimated:
+        return work
+    timeline = listen(work.request, sounds)
+    engine = work.engine
+    plan = engine.plan(probe(work.request, work.view, timeline, engine.spec, work.options))
+    reporter.plan(plan.seconds, len(plan.segments))
+    return replace(work, timeline=timeline, plan=plan)
+
+
+def report(work: Work) -> PlanReport:
+    """Return the plan as a caller sees it."""
+    plan, view, timeline = work.plan, work.view, work.timeline
+    return PlanReport(
+        engine=plan.engine,
+        engine_reason=work.reason,
+        width=view.width,
+        height=view.height,
+        work_width=plan.width,
+        work_height=plan.height,
+        fps=str(plan.fps),
+        frames=plan.frames,
+        seconds=round(float(plan.frames / plan.fps), 3),
+        speech_seconds=round(timeline.speech_seconds, 3),
+        estimated=plan.estimated,
+        segments=len(plan.segments),
+        estimated_seconds=round(plan.seconds, 1),
+        estimated_memory_mb=round(plan.memory_bytes / 1e6),
+        faces=view.reported,
+    )
+
+
+def unserved(request: Talk, spec: Spec) -> tuple[Notice, ...]:
+    """Raise E_UNSUPPORTED for what the engine cannot do; return notices for what it ignores."""
+    if request.video is not None and not spec.accepts_video:
+        raise _unserved(spec, "video", "takes a still portrait, not a video")
+    if len(request.speakers) > spec.max_speakers:
+        raise _unserved(spec, "speakers", f"takes at most {spec.max_speakers} speakers")
+    if any(speaker.isolate_vocals for speaker in request.speakers):
+        raise _unserved(spec, "speakers", "is installed without vocal isolation")
+    if request.output.stream or request.output.inline:
+        raise _unserved(spec, "output", "is served here without output.stream and output.inline")
+    if spec.weights:
+        return ()
+    return tuple(
+        Notice(
+            code="W_IGNORED", field=field, message=f"the {spec.name} engine does not use {field}"
+        )
+        for field in _unused(request)
+    )
+
+
+def notices(work: Work) -> list[Notice]:
+    """Return all that a caller should know about the plan."""
+    plan, timeline = work.plan, work.timeline
+    found = [*work.ignored, *work.view.notices, *timeline.notices]
+    found += _frame_limit(work.request, timeline, plan)
+    found += _deadline(work.request, plan)
+    return found + [Notice(code="W_PLAN", message=message) for message in plan.warnings]
+
+
+def _unused(request: Talk) -> list[str]:
+    """Return the diffusion settings that a request sets; an engine without weights has none."""
+    steps = request.sampling.model_dump(exclude={"seed"}, exclude_none=True)
+    fields = [f"sampling.{name}" for name in steps]
+    fields += [name for name in ("prompt", "negative_prompt") if getattr(request, name)]
+    for name in ("quality", "memory"):
+        if getattr(request, name) != type(request).model_fields[name].default:
+            fields.append(name)
+    return fields
+
+
+def _unserved(spec: Spec, field: str, message: str) -> TalkheadError:
+    return TalkheadError(
+        Code.UNSUPPORTED,
+        f"{field}: the {spec.name} engine {message}",
+        "see `talkhead doctor` for what is installed",
+        fields=[field],
+    )
+
+
+def _size(request: Talk, original: Picture) -> tuple[int, int, list[Notice]]:
+    """Return the video's size: as asked, even, and a notice where it was odd."""
+    height, width = original.shape[:2]
+    asked = request.size
+    if asked is None:
+        return *fit.scaled_size(width, height, long=fit.DEFAULT_LONG), []
+    if asked.width is None or asked.height is None:
+        return *fit.scaled_size(width, height, long=asked.long, short=asked.short), []
+    even = asked.width + asked.width % 2, asked.height + asked.height % 2
+    if even == (asked.width, asked.height):
+        return *even, []
+    message = f"{asked.width}x{asked.height} is odd; the video is {even[0]}x{even[1]}"
+    return *even, [Notice(code="W_SIZE", field="size", message=message)]
+
+
+def _scaled(spec: Spec, work: tuple[int, int], out: tuple[int, int]) -> Notice:
+    message = (
+        f"{spec.name} works at {work[0]}x{work[1]}; the frames are scaled to {out[0]}x{out[1]}"
+    )
+    return Notice(code="W_SIZE", field="size", message=message)
+
+
+def _around(picked: Sequence[Face]) -> Box | None:
+    """Return the box around all picked faces."""
+    if not picked:
+        return None
+    boxes = [face.box for face in picked]
+    return Box(
+        min(box.x0 for box in boxes),
+        min(box.y0 for box in boxes),
+        max(box.x1 for box in boxes),
+        max(box.y1 for box in boxes),
+    )
+
+
+def _cut_faces(mapped: Sequence[Face], work: tuple[int, int]) -> list[Notice]:
+    width, height = work
+    cut = [
+        number
+        for number, face in enumerate(mapped, 1)
+        if min(face.box.x0, face.box.y0) < 0 or face.box.x1 > width or face.box.y1 > height
+    ]
+    if not cut:
+        return []
+    message = f"the picture's edge cuts face {cut[0]}; fit=face or fit=pad shows all of it"
+    return [Notice(code="W_FACE_CUT", field="fit", message=message)]
+
+
+def _reported(face: Face, picked: Sequence[Face], mapped: Sequence[Face]) -> FaceFound:
+    index = next((i for i, other in enumerate(picked) if other is face), None)
+    width = faces.mouth_width(face if index is None else mapped[index])
+    box = face.box
+    return FaceFound(
+        box=(round(box.x0, 1), round(box.y0, 1), round(box.x1, 1), round(box.y1, 1)),
+        speaker=index,
+        mouth_px=round(width, 1),
+    )
+
+
+def _video_seconds(request: Talk, total: float, estimated: bool, notices: list[Notice]) -> float:
+    """Return the video's length, with a notice where the request wants another than the speech."""
+    wanted = request.duration
+    if wanted is None or abs(wanted - total) < 0.04 or estimated:
+        return wanted or total
+    tail = "the rest is silent" if wanted > total else "the speech is cut off"
+    message = f"the video lasts {wanted:.2f} s but the speech {total:.2f} s: {tail}"
+    notices.append(Notice(code="W_DURATION", field="duration", message=message))
+    return wanted
+
+
+def _frame_limit(request: Talk, timeline: Timeline, plan: Plan) -> list[Notice]:
+    """Return a notice where max_frames cuts the speech off."""
+    shown = float(plan.frames / plan.fps)
+    if request.max_frames is None or shown > timeline.seconds - 1e-6:
+        return []
+    message = f"max_frames ends the video at {shown:.2f} s of {timeline.speech_seconds:.2f} s"
+    return [Notice(code="W_DURATION", field="max_frames", message=message)]
+
+
+def _deadline(request: Talk, plan: Plan) -> list[Notice]:
+    """Return a notice where the estimate passes the deadline."""
+    if request.deadline_s is None or plan.seconds <= request.deadline_s:
+        return []
+    message = (
+        f"estimated at {plan.seconds:.0f} s of work, past the deadline of {request.deadline_s:g} s"
+    )
+    return [Notice(code="W_DEADLINE", field="deadline_s", message=message)]

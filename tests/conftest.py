@@ -1,0 +1,17 @@
+"""Shared by all tests: media, and a home of their own for job folders."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("talkhead", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("talkhead")
+
+MEDIA = Path(__file__).parent / "media"
+
+
+@pytest.fixture(autouse=True)
+def _own_jobs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep job folders of tests away from the user's."""
+    monkeypatch.setenv("TALKHEAD_JOBS", str(tmp_path_factory.mktemp("jobs")))
