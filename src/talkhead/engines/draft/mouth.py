@@ -1,0 +1,260 @@
+"""The lips: where they are in the still picture, and how a mouth shape moves them.
+
+All lengths are shares of the mouth's width. Curves have one value for each column of the patch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from talkhead.engines import Face
+from talkhead.engines.draft.geometry import (
+    Axes,
+    Floats,
+    Fold,
+    Patch,
+    follow,
+    monotone,
+    smoothstep,
+)
+from talkhead.engines.draft.pose import Mouth
+
+NODES = 48  # per mouth width
+
+# Landmarks from the left of the picture to the right.
+OUTER_UPPER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
+OUTER_LOWER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
+INNER_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+INNER_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+JAW = (172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397)
+CHEEKS_LEFT, CHEEKS_RIGHT = (132, 58, 172), (361, 288, 397)
+NOSE = (2, 97, 326)
+CHIN = 152
+EYES = ((33, 133), (362, 263))
+
+PARTED = 0.012  # gaps below are the landmark net's noise on closed lips
+BELOW_CHIN = 0.62  # the throat gives way to the jaw over this length
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lips:
+    """A mouth in the still picture."""
+
+    patch: Patch
+    upper_outer: Floats  # (n,), each curve a v for every column
+    upper_inner: Floats
+    lower_inner: Floats
+    lower_outer: Floats
+    seam: Floats  # where the lips meet when they close
+    chin: Floats
+    across: Floats  # -1 at the left inner corner, 0 in the middle, 1 at the right one
+    reach: Floats  # 1 at the mouth to 0 at the cheeks: what narrowing moves
+    jaw: Floats  # 1 over the chin to 0 at the angles of the jaw
+    corners: Floats  # 1 between the corners to 0 in the cheeks
+    middle: float  # u of the middle of the lips
+    smile: float  # 0 as wide as at rest, 1 a broad smile
+    millimetre: float  # one, on an average head
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opening:
+    """The lips in one frame: for each column, where its curves were and where they are."""
+
+    before: tuple[Floats, ...]  # upper outer, upper inner, lower inner, lower outer, chin
+    after: tuple[Floats, ...]
+    narrow: float  # width over width in the picture
+    raised: float  # how far the upper lip went up
+    rounded: float  # 0..1
+    open: NDArray[np.bool_]  # (n,), columns between the corners where the lips are apart
+
+    @property
+    def top(self) -> Floats:
+        """Return the lower edge of the upper lip (n,)."""
+        return self.after[1]
+
+    @property
+    def bottom(self) -> Floats:
+        """Return the upper edge of the lower lip (n,)."""
+        return self.after[2]
+
+
+def find_lips(face: Face) -> Lips:
+    """Measure a face's mouth."""
+    points = face.landmarks[:, :2].astype(np.float64)
+    axes = _axes(points)
+    spots = axes.local(points)
+    left, right = _cheeks(spots, CHEEKS_LEFT, -1), _cheeks(spots, CHEEKS_RIGHT, 1)
+    top = float(spots[list(NOSE), 1].min()) - 0.12
+    bottom = float(spots[CHIN, 1]) + BELOW_CHIN
+    patch = Patch.over(axes, (max(1.3 * left, -1.7), top), (min(1.3 * right, 1.7), bottom), NODES)
+    u = patch.u
+    curves = [
+        monotone(spots[list(numbers), 0], spots[list(numbers), 1], u)
+        for numbers in (OUTER_UPPER, INNER_UPPER, INNER_LOWER, OUTER_LOWER)
+    ]
+    upper_outer, upper_inner, lower_inner, lower_outer = _fan_out(curves, spots, u)
+    upper_inner, lower_inner = _part(upper_outer, upper_inner, lower_inner, lower_outer)
+    middle = float(spots[[13, 14, 0, 17], 0].mean())
+    inner_left, inner_right = float(spots[78, 0]), float(spots[308, 0])
+    across = np.where(
+        u < middle, (u - middle) / (middle - inner_left), (u - middle) / (inner_right - middle)
+    )
+    side = np.where(u < middle, left, right)  # signed half width of the face
+    apart = (u - middle) / (side - middle)  # 0 in the middle, 1 at the cheeks' outline
+    eyes = axes.unit * np.linalg.norm(spots[list(EYES[0])].mean(0) - spots[list(EYES[1])].mean(0))
+    return Lips(
+        patch=patch,
+        upper_outer=upper_outer,
+        upper_inner=upper_inner,
+        lower_inner=lower_inner,
+        lower_outer=lower_outer,
+        seam=upper_inner + np.float32(0.42) * (lower_inner - upper_inner),
+        chin=np.maximum(monotone(spots[list(JAW), 0], spots[list(JAW), 1], u), lower_outer + 0.12),
+        across=across.astype(np.float32),
+        reach=np.exp(-((apart / 0.74) ** 4)).astype(np.float32),
+        jaw=smoothstep(1 - (np.abs(apart) - 0.30) / 0.80),
+        corners=smoothstep(
+            1 - (np.abs(u - middle) - 0.45) / np.clip(np.abs(side) - 0.45, 0.2, 0.6)
+        ),
+        middle=middle,
+        smile=float(np.clip((axes.unit / eyes - 0.82) / 0.18, 0, 1)),
+        millimetre=float(np.clip(eyes / 63 / axes.unit, 0.014, 0.024)),
+    )
+
+
+def open_lips(lips: Lips, mouth: Mouth) -> Opening:
+    """Move the curves of the lips and the chin to a mouth shape."""
+    rounded = max(-mouth.spread, 0.0)
+    narrow = 1 + 0.13 * max(mouth.spread, 0.0) - (0.30 + 0.10 * lips.smile) * rounded
+    u = lips.patch.u
+    source = u + (u - lips.middle) * (1 / narrow - 1) * lips.reach
+
+    def at(curve: Floats) -> Floats:
+        return np.interp(source, u, curve).astype(np.float32)
+
+    outer_up, inner_up, inner_low, outer_low = map(
+        at, (lips.upper_outer, lips.upper_inner, lips.lower_inner, lips.lower_outer)
+    )
+    seam, chin, corners = at(lips.seam), at(lips.chin), at(lips.corners)
+    up = _raised(mouth, rounded)
+    down = mouth.aperture - up
+    # A rounded mouth opens in the middle only: its sides stay sealed.
+    lens = _lens(at(lips.across) / (1 - 0.22 * rounded), rounded)
+    level = rounded * (0.35 + 0.35 * lips.smile) * np.maximum(at_middle(lips, lips.seam) - seam, 0)
+    sink = (0.22 * max(down, 0.0) * (1 - lens) + level) * corners
+    inside = smoothstep((1.02 - np.abs(at(lips.across))) / 0.10)
+    top = inner_up + inside * (seam - inner_up) - up * lens + sink
+    bottom = np.maximum(inner_low + inside * (seam - inner_low) + down * lens + sink, top)
+    moved_up, moved_down = top - inner_up, bottom - inner_low
+    full = 0.20 * rounded
+    upper_edge = outer_up + moved_up * np.where(moved_up > 0, 0.8, 0.55)
+    upper_edge += (0.22 * mouth.press - 0.5 * full) * (inner_up - outer_up)
+    lower_edge = outer_low + moved_down * np.where(moved_down < 0, 0.85, 0.92)
+    lower_edge += (0.4 * full - 0.20 * mouth.press) * (outer_low - inner_low)
+    lower_edge -= 0.02 * mouth.bite * lens
+    upper_edge = np.minimum(upper_edge, top - 2e-3)
+    lower_edge = np.maximum(lower_edge, bottom + 2e-3)
+    apart = (lens > 0) & (bottom - top > 1e-3)
+    dropped = np.maximum(chin + 0.82 * down * at(lips.jaw), lower_edge + 0.05)
+    after = (upper_edge, top, bottom, lower_edge, dropped)
+    return Opening(
+        (outer_up, inner_up, inner_low, outer_low, chin),
+        tuple(curve.astype(np.float32) for curve in after),
+        narrow,
+        up,
+        rounded,
+        apart,
+    )
+
+
+def fold_lips(lips: Lips, opening: Opening) -> Fold:
+    """Return where the picture around the mouth takes its colours from."""
+    patch = lips.patch
+    u, v = patch.u, patch.v
+    edge = np.full_like(u, v[0, 0] + 0.02)
+    floor = np.full_like(u, v[-1, 0] - 0.02)
+    outer_up, inner_up, inner_low, outer_low, chin = opening.before
+    to_outer_up, to_inner_up, to_inner_low, to_outer_low, to_chin = opening.after
+    hollow, to_hollow = 0.55 * outer_low + 0.45 * chin, 0.55 * to_outer_low + 0.45 * to_chin
+    floor = np.maximum(floor, to_chin + 0.05)
+    upper = follow(v, (edge, to_outer_up, to_inner_up), (edge, outer_up, inner_up))
+    lower = follow(
+        v,
+        (to_inner_low, to_outer_low, to_hollow, to_chin, floor),
+        (inner_low, outer_low, hollow, chin, floor),
+    )
+    aside = (u - lips.middle) * (1 / opening.narrow - 1) * lips.reach * _near(v)
+    cut = 0.5 * (to_inner_up + to_inner_low)
+    return Fold(
+        patch.pixels(np.dstack([aside, upper])),
+        patch.pixels(np.dstack([aside, lower])),
+        (v - cut) * np.float32(patch.axes.unit),
+    )
+
+
+def at_middle(lips: Lips, curve: Floats) -> float:
+    """Return a curve's value in the middle of the lips."""
+    return float(np.interp(lips.middle, lips.patch.u, curve))
+
+
+def _axes(points: NDArray[np.float64]) -> Axes:
+    """Lay the axes along the mouth, steadied by the line of the eyes."""
+    mouth, eyes = points[291] - points[61], points[263] - points[33]
+    width = float(np.linalg.norm(mouth))
+    along = mouth / width + eyes / np.linalg.norm(eyes)
+    along /= np.linalg.norm(along)
+    down = np.array([-along[1], along[0]])
+    return Axes(points[[78, 308, 13, 14]].mean(axis=0), along, down, width)
+
+
+def _cheeks(spots: NDArray[np.float64], numbers: tuple[int, ...], sign: int) -> float:
+    """Return u of the face's outline beside the mouth; a face turned away keeps some cheek."""
+    return sign * max(0.75, float(np.mean(sign * spots[list(numbers), 0])))
+
+
+def _fan_out(curves: list[Floats], spots: NDArray[np.float64], u: Floats) -> list[Floats]:
+    """Spread the curves past the corners, so that they never cross and no seam runs on."""
+    outside = np.maximum(np.maximum(spots[61, 0] - u, u - spots[291, 0]), 0)
+    slopes = (-0.25, -0.04, 0.04, 0.25)
+    return [
+        (curve + slope * outside).astype(np.float32)
+        for curve, slope in zip(curves, slopes, strict=True)
+    ]
+
+
+def _part(
+    upper_outer: Floats, upper_inner: Floats, lower_inner: Floats, lower_outer: Floats
+) -> tuple[Floats, Floats]:
+    """Return the inner curves in order, shut where closed, with a margin where open.
+
+    Without the margin a light strip of teeth would stay between closed lips.
+    """
+    gap = np.maximum(lower_inner - upper_inner, 0)
+    seam = 0.5 * (upper_inner + lower_inner)
+    opened = smoothstep((gap - PARTED) / PARTED)
+    half = opened * (0.5 * gap + 0.016)
+    upper = np.maximum(seam - half, upper_outer + 3e-3)
+    lower = np.minimum(np.maximum(seam + half, upper), lower_outer - 3e-3)
+    return upper.astype(np.float32), np.maximum(lower, upper).astype(np.float32)
+
+
+def _raised(mouth: Mouth, rounded: float) -> float:
+    """Return how far the upper lip goes up; the rest of the opening is the jaw's."""
+    wanted = 0.26 * mouth.aperture * (1 - 0.5 * rounded) + 0.035 * mouth.bite
+    if mouth.spread > 0:
+        wanted += 0.02 * mouth.spread * min(mouth.aperture / 0.06, 1.0)
+    return min(wanted, 0.085, mouth.aperture)
+
+
+def _lens(across: Floats, rounded: float) -> Floats:
+    """Return the opening's height along the lips, 1 in the middle and 0 from the corners on."""
+    base = np.clip(1 - np.abs(across) ** 2.2, 0, None)
+    return np.asarray(base ** (0.8 - 0.22 * rounded), np.float32)
+
+
+def _near(v: Floats) -> Floats:
+    """Return how much of the lips' narrowing each row follows (m, 1), 0 on the patch's edges."""
+    near = np.exp(-(((v - 0.05) / 0.55) ** 2))
+    edges = smoothstep((v - v[0, 0]) / 0.3) * smoothstep((v[-1, 0] - v) / 0.3)
+    return np.asarray(near * edges, np.float32)
