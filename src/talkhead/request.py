@@ -77,7 +77,8 @@ class Size(Strict):
         sides = text.replace("*", "x").split("x")
         if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
             raise ValueError(f"{value!r} is not a size; try 512x512, 720 or one of {[*PRESETS]}")
-        return dict(zip(("width", "height") if len(sides) == 2 else ("long",), map(int, sides), strict=True))
+        names = ("width", "height") if len(sides) == 2 else ("long",)
+        return dict(zip(names, map(int, sides), strict=True))
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -44,26 +44,26 @@ def talk(payload: Payload, portrait: str | None, said: Said) -> None:
     """Put portrait and speakers into the payload; what is not given stays as it was."""
     if portrait is not None:
         payload["portrait"] = reference(portrait)
+    speakers = _speakers(said) or payload.get("speakers")
+    if not speakers:
+        raise _wrong("no speech was given", 'give a recording, or --text "Hello"', ["speakers"])
+    if len(said.boxes) > len(speakers):
+        raise _wrong("more boxes than speakers", "give one --box for each speaker at most")
+    for speaker, box in zip(speakers, said.boxes, strict=False):
+        speaker["box"] = _box(box)
+    for speaker in speakers if said.language is not None else ():
+        speaker["language"] = said.language
+    if said.transcript is not None:
+        speakers[0]["transcript"] = text_or_file(said.transcript)
+    payload["speakers"] = speakers
+
+
+def _speakers(said: Said) -> list[Payload]:
     if said.recordings and said.text is not None:
         raise _wrong("both a recording and --text were given", "give one of them")
-    speakers = [{"audio": reference(recording)} for recording in said.recordings]
     if said.text is not None:
-        speakers = [_without_none({"text": said.text, "voice": said.voice})]
-    if speakers:
-        payload["speakers"] = speakers
-    elif "speakers" not in payload:
-        raise _wrong(
-            "no speech was given", 'give a recording, or --text "Hello"', fields=["speakers"]
-        )
-    for speaker in payload["speakers"]:
-        if said.language is not None:
-            speaker["language"] = said.language
-    for speaker, box in zip(payload["speakers"], said.boxes, strict=False):
-        speaker["box"] = _box(box)
-    if len(said.boxes) > len(payload["speakers"]):
-        raise _wrong("more boxes than speakers", "give one --box for each speaker at most")
-    if said.transcript is not None:
-        payload["speakers"][0]["transcript"] = text_or_file(said.transcript)
+        return [_without_none({"text": text_or_file(said.text), "voice": said.voice})]
+    return [{"audio": reference(recording)} for recording in said.recordings]
 
 
 def merge(payload: Payload, values: Mapping[str, Any]) -> None:

@@ -17,8 +17,8 @@ from talkhead.engines import (
     Inputs,
     Plan,
     Probe,
-    Spec,
     Speaker,
+    Spec,
     Tick,
     cut_segments,
 )
@@ -147,6 +147,4 @@ def _stored_face(landmarks: np.ndarray) -> Face:
 def _poses(tracks: np.ndarray, frame: int) -> list[Pose]:
     mouth = len(Mouth._fields)
     rows = tracks[:, :, frame].tolist()
-    return [
-        Pose(Mouth(*row[:mouth]), row[mouth], Head(*row[mouth + 1 :])) for row in rows
-    ]
+    return [Pose(Mouth(*row[:mouth]), row[mouth], Head(*row[mouth + 1 :])) for row in rows]

@@ -1,0 +1,50 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test unit lint soak bench clean help
+
+help:
+	@echo "make demo   install into $(VENV) and render demo.mp4 from the bundled portrait and speech"
+	@echo "make test   install what the tests need and run them"
+	@echo "make lint   ruff and mypy"
+	@echo "make soak   full loads: long videos, many kills (minutes to an hour)"
+	@echo "make bench  measure speed, memory and lip sync"
+
+$(VENV)/core: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/core
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+demo: $(VENV)/core
+	$(BIN)/talkhead talk library:astronaut.png library:librivox.flac \
+	  --transcript src/talkhead/assets/librivox.txt --size 512x512 --seed 7 -o demo.mp4 --force
+	@echo "open demo.mp4"
+
+test: $(VENV)/dev
+	$(BIN)/pytest
+
+unit: $(VENV)/dev
+	$(BIN)/pytest tests/unit
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+soak: $(VENV)/dev
+	$(BIN)/pytest -m soak
+
+bench: $(VENV)/dev
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/draft_speed.py
+	$(BIN)/python benchmarks/draft_memory.py
+	$(BIN)/python benchmarks/sync_score.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.*

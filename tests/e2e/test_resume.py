@@ -1,0 +1,131 @@
+"""A job that is stopped at any point goes on, and shows the same frames as one that was not."""
+
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SPEECH, Cli, frames_digest, read_wav, write_wav
+
+PORTRAIT = "library:astronaut.png"
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    """Return 16 s of speech: eight segments."""
+    sound = [read_wav(SPEECH / f"librivox_0{number}.wav") for number in (870, 890, 920)]
+    return write_wav(tmp_path / "speech.wav", np.concatenate(sound)[: 16 * 16_000])
+
+
+def words(speech: Path, out: str = "out.mp4", seed: int = 3) -> list[object]:
+    return ["talk", PORTRAIT, speech, "--size", "384", "--seed", seed, "-o", out]
+
+
+def wait_for_segments(cli: Cli, run: "subprocess.Popen[str]", count: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and run.poll() is None:
+        if len(list(cli.jobs.glob("*/segment-*.mp4"))) >= count:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"no {count} segments in time: {run.communicate()}")
+
+
+def kill_at_random_and_resume(cli: Cli, speech: Path, seed: int, kills: int) -> None:
+    assert cli(*words(speech, "whole.mp4")).status == 0
+    began = time.monotonic()
+    assert cli(*words(speech, "again.mp4", seed=4)).status == 0
+    length = time.monotonic() - began
+    dice = random.Random(seed)
+    killed = 0
+    for number in range(kills * 3):
+        out = f"out{number}.mp4"
+        run = cli.start(*words(speech, out))
+        try:
+            run.communicate(timeout=dice.uniform(0.15, 0.95) * length)
+            continue  # it was done before the kill came
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGKILL)
+            run.communicate()
+        assert not (cli.folder / out).exists() or frames_digest(cli.folder / out)[0] == 400
+        ended = cli(*words(speech, out, 3), "--force", "--json")
+        assert ended.status == 0, ended.out
+        assert frames_digest(cli.folder / out) == frames_digest(cli.folder / "whole.mp4")
+        assert not [name for name in cli.left() if "partial" in name]
+        assert not list(cli.jobs.iterdir())
+        killed += 1
+        if killed == kills:
+            return
+    raise AssertionError(f"only {killed} kills came in time")
+
+
+def test_three_kills(cli: Cli, speech: Path) -> None:
+    kill_at_random_and_resume(cli, speech, seed=11, kills=3)
+
+
+@pytest.mark.soak
+def test_ten_kills(cli: Cli, speech: Path) -> None:
+    kill_at_random_and_resume(cli, speech, seed=12, kills=10)
+
+
+def test_ctrl_c_prints_the_command_that_resumes(cli: Cli, speech: Path) -> None:
+    assert cli(*words(speech, "whole.mp4")).status == 0
+    run = cli.start(*words(speech))
+    wait_for_segments(cli, run, 2)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=10)
+    assert run.returncode == 130, err
+    assert "whole.mp4" in cli.left()
+    assert not (cli.folder / "out.mp4").exists()
+    command = re.search(r"resume with: talkhead (.*)", err)
+    assert command, err
+    listed = cli("jobs", "list", "--json").json
+    assert [job["state"] for job in listed] == ["interrupted"]
+    assert listed[0]["id"] in command[1]
+    ended = cli(*command[1].split(), "--json")
+    assert ended.status == 0, ended.out
+    assert ended.json["segments"]["resumed"] >= 2
+    assert frames_digest(cli.folder / "out.mp4") == frames_digest(cli.folder / "whole.mp4")
+    assert cli("jobs", "list").out.strip() == "no unfinished jobs"
+
+
+def test_a_folder_of_another_job_is_refused(cli: Cli, speech: Path) -> None:
+    run = cli.start(*words(speech))
+    wait_for_segments(cli, run, 1)
+    run.kill()
+    run.communicate()
+    job = cli("jobs", "list", "--json").json[0]["id"]
+    seed = cli(*words(speech, seed=99), "--resume", job)
+    assert (seed.status, "seed changed" in seed.err) == (2, True), seed.err
+    other = write_wav(speech.with_name("other.wav"), read_wav(speech)[:32_000])
+    changed = cli(*words(other), "--resume", job)
+    assert (changed.status, "speakers.0.audio changed" in changed.err) == (2, True), changed.err
+    size = cli("talk", PORTRAIT, speech, "--size", "256", "-o", "out.mp4", "--resume", job)
+    assert (size.status, "request changed" in size.err) == (2, True), size.err
+    missing = cli("talk", "--resume", "nothing", "-o", "out.mp4")
+    assert (missing.status, "no unfinished job" in missing.err) == (2, True), missing.err
+    assert cli("talk", "--resume", job, "-o", "out.mp4").status == 0
+
+
+def test_a_second_process_on_the_same_job_is_refused(cli: Cli, speech: Path) -> None:
+    run = cli.start(*words(speech))
+    wait_for_segments(cli, run, 1)
+    second = cli(*words(speech, "second.mp4"))
+    assert second.status == 4
+    assert "E_CAPACITY" in second.err
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert cli.left() == ["out.mp4", "out.result.json", "out.thumbnail.jpg"]
+
+
+def test_clean_deletes_what_was_interrupted(cli: Cli, speech: Path) -> None:
+    run = cli.start(*words(speech))
+    wait_for_segments(cli, run, 1)
+    run.kill()
+    run.communicate()
+    assert "deleted 0" in cli("jobs", "clean").out
+    assert "deleted 1" in cli("jobs", "clean", "--all").out
+    assert not list(cli.jobs.iterdir())

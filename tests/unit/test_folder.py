@@ -1,0 +1,209 @@
+"""The job folder: only what the manifest names counts, and only for the same job."""
+
+import json
+import multiprocessing
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from talkhead import jobs
+from talkhead.errors import Code, TalkheadError
+from talkhead.folder import LEASE_SECONDS, Folder, Identity, digest, open_folder
+
+ME = Identity(
+    request="r", inputs={"portrait": "p"}, engine="draft 1", encoder="e", seed=1, platform="here"
+)
+
+
+def commit(folder: Folder, content: bytes, state: int) -> None:
+    partial = folder.path / ".segment.partial.mp4"
+    partial.write_bytes(content)
+    folder.commit_segment(partial, 50, {"next": np.asarray(state)})
+
+
+def test_a_folder_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        assert folder.state is None
+        folder.agree_plan("plan", 3)
+        folder.save("prepared", {"a": np.arange(3)})
+        commit(folder, b"one", 50)
+        commit(folder, b"two", 100)
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        assert [segment.file.read_bytes() for segment in folder.segments] == [b"one", b"two"]
+        assert folder.state is not None
+        assert folder.state["next"] == 100
+        saved = folder.load("prepared")
+        assert saved is not None
+        assert saved["a"].tolist() == [0, 1, 2]
+        assert len(list(folder.path.glob("state-*.npz"))) == 1
+        assert folder.notices == []
+
+
+def test_what_the_manifest_does_not_name_is_deleted(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        commit(folder, b"one", 50)
+        (folder.path / "segment-00001.mp4").write_bytes(b"renamed, then killed")
+        (folder.path / "state-00009.npz").write_bytes(b"stale")
+        (folder.path / ".segment.partial.mp4").write_bytes(b"half")
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        names = {file.name for file in folder.path.iterdir()}
+        assert names == {
+            "lock",
+            "manifest.jsonl",
+            "request.json",
+            "segment-00000.mp4",
+            "state-00001.npz",
+        }
+
+
+def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        commit(folder, b"one", 50)
+    manifest = tmp_path / "job" / "manifest.jsonl"
+    with manifest.open("ab") as file:
+        file.write(b'{"segment": 1, "fi')
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        assert len(folder.segments) == 1
+        commit(folder, b"two", 100)
+    assert [len(json.loads(line)) > 0 for line in manifest.read_text().splitlines()] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (replace(ME, request="x"), "request"),
+        (replace(ME, seed=2), "seed"),
+        (replace(ME, engine="draft 2"), "engine"),
+        (replace(ME, encoder="x"), "encoder"),
+        (replace(ME, inputs={"portrait": "other"}), "portrait"),
+        (replace(ME, inputs={"portrait": "p", "speakers.0.audio": "a"}), "speakers.0.audio"),
+    ],
+)
+def test_another_job_is_refused_and_nothing_is_lost(
+    tmp_path: Path, other: Identity, named: str
+) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        commit(folder, b"one", 50)
+    with pytest.raises(TalkheadError) as caught, open_folder(tmp_path, "job", other, "{}"):
+        pass
+    assert caught.value.code is Code.INPUT
+    assert caught.value.fields == (named,)
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        assert len(folder.segments) == 1
+
+
+def test_another_platform_goes_on_with_a_notice(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        commit(folder, b"one", 50)
+    with open_folder(tmp_path, "job", replace(ME, platform="there"), "{}") as folder:
+        assert len(folder.segments) == 1
+        assert "another platform" in folder.notices[0]
+    assert replace(ME, platform="there").digest == ME.digest
+
+
+def test_another_plan_is_refused(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        folder.agree_plan("plan", 3)
+        folder.agree_plan("plan", 3)
+        with pytest.raises(TalkheadError, match="plan changed"):
+            folder.agree_plan("other", 3)
+
+
+def test_a_damaged_segment_starts_the_job_over(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        folder.agree_plan("plan", 3)
+        commit(folder, b"one", 50)
+        commit(folder, b"two", 100)
+    (tmp_path / "job" / "segment-00000.mp4").write_bytes(b"onE")
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        assert folder.segments == []
+        assert folder.state is None
+        assert "damaged" in folder.notices[0]
+
+
+def test_checkpoints_are_states_without_frames(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        folder.commit_checkpoint({"step": np.asarray(4)})
+        commit(folder, b"one", 50)
+        folder.commit_checkpoint({"step": np.asarray(9)})
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        assert len(folder.segments) == 1
+        assert folder.state is not None
+        assert folder.state["step"] == 9
+
+
+def _hold(root: Path, ready: "multiprocessing.synchronize.Event") -> None:
+    with open_folder(root, "job", ME, "{}"):
+        ready.set()
+        time.sleep(60)
+
+
+def test_one_process_at_a_time_and_a_kill_frees_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path, ready))
+    holder.start()
+    assert ready.wait(30)
+    with pytest.raises(TalkheadError) as caught, open_folder(tmp_path, "job", ME, "{}"):
+        pass
+    assert caught.value.code is Code.CAPACITY
+    assert [job.state for job in jobs.kept(tmp_path)] == ["running"]
+    assert jobs.clean(tmp_path, 0, 0) == []
+    holder.kill()
+    holder.join()
+    holder.close()
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        assert folder.segments == []
+
+
+def test_a_lease_of_another_host_holds_until_it_is_old(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}"):
+        pass
+    lock = tmp_path / "job" / "lock"
+    lock.write_text("another-host")
+    with pytest.raises(TalkheadError, match="another-host"), open_folder(tmp_path, "job", ME, "{}"):
+        pass
+    old = time.time() - LEASE_SECONDS - 1
+    os.utime(lock, (old, old))
+    with open_folder(tmp_path, "job", ME, "{}"):
+        pass
+
+
+def test_jobs_are_listed_and_cleaned_by_age_and_size(tmp_path: Path) -> None:
+    for name, age in (("old", 10 * 86_400), ("mid", 100), ("new", 1)):
+        with open_folder(tmp_path, name, ME, json.dumps({"name": name})) as folder:
+            folder.agree_plan("plan", 4)
+            commit(folder, b"x" * 1000, 50)
+        then = time.time() - age
+        os.utime(tmp_path / name / "lock", (then, then))
+    listed = jobs.kept(tmp_path)
+    assert [(job.id, job.state, job.done, job.total) for job in listed] == [
+        ("new", "interrupted", 1, 4),
+        ("mid", "interrupted", 1, 4),
+        ("old", "interrupted", 1, 4),
+    ]
+    assert jobs.saved_request(tmp_path, "mid") == {"name": "mid"}
+    assert jobs.saved_request(tmp_path, "../mid") is None
+    assert [job.id for job in jobs.clean(tmp_path, keep_days=7, keep_gb=5)] == ["old"]
+    room = listed[0].bytes * 1.5 / 1e9
+    assert [job.id for job in jobs.clean(tmp_path, keep_days=7, keep_gb=room)] == ["mid"]
+    assert [job.id for job in jobs.kept(tmp_path)] == ["new"]
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "jobs").write_text("a file where a folder should be")
+    with (
+        pytest.raises(TalkheadError, match="job folder") as caught,
+        open_folder(tmp_path / "jobs", "job", ME, "{}"),
+    ):
+        pass
+    assert caught.value.code is Code.CAPACITY
+
+
+def test_digests_ignore_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
