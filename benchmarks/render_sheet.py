@@ -1,8 +1,8 @@
 """Contact sheets of the draft engine: portraits by mouth shapes, zoomed on the mouth, and blinks.
 
-    python benchmarks/render_sheet.py OUT PORTRAIT... [--size 1280x720] [--zoom mouth|face|whole]
+    python benchmarks/render_sheet.py OUT PORTRAIT... [--size 1280x720] [--zoom mouth]
 
-Writes OUT/sheet_<zoom>.png and prints render times.
+Zooms are mouth, eyes, face and whole. Writes OUT/sheet_<zoom>.png and prints render times.
 """
 
 import argparse
@@ -34,6 +34,7 @@ SHAPES = {
     "blink": Pose(blink=1),
     "head": Pose(Mouth(0.15), 0, Head(0.02, 0.012, 0.008, 0.008, 0.036, 0.02)),
 }
+BLINKS = {f"blink {blink}": Pose(blink=blink) for blink in (0.0, 0.25, 0.5, 0.75, 1.0)}
 TILE = 220
 
 
@@ -55,13 +56,13 @@ def window(face: Face, shape: str, zoom: str, picture: Picture) -> tuple[float, 
     points = face.landmarks[:, :2]
     if zoom == "whole":
         return picture.shape[1] / 2, picture.shape[0] / 2, max(picture.shape[:2])
-    if shape in ("half", "blink"):
+    if "blink" in shape or shape == "half":
         x, y = points[[33, 263]].mean(axis=0)
         return x, y, 1.35 * float(np.linalg.norm(points[33] - points[263]))
     if zoom == "face" or shape == "head":
         return *face.box.center, 1.5 * face.box.height
     x, y = points[[13, 14, 152]].mean(axis=0)
-    return x, y, 2.0 * max(mouth_width(face), 0.8 * face.box.width * 0.5)
+    return x, y, 2.0 * max(mouth_width(face), 0.4 * face.box.width)
 
 
 def tile(frame: Picture, view: tuple[float, float, float], label: str) -> Picture:
@@ -80,7 +81,7 @@ def rows(path: Path, finder: FaceFinder, args: argparse.Namespace) -> list[Pictu
     renderer = Renderer(picture, faces, seed=0)
     sheet, spent = [], []
     frames = {}
-    for name, pose in SHAPES.items():
+    for name, pose in (BLINKS if args.zoom == "eyes" else SHAPES).items():
         start = time.perf_counter()
         frames[name] = renderer.frame([pose] * len(faces))
         spent.append(time.perf_counter() - start)
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("portraits", type=Path, nargs="+")
     parser.add_argument("--size")
-    parser.add_argument("--zoom", choices=["mouth", "face", "whole"], default="mouth")
+    parser.add_argument("--zoom", choices=["mouth", "eyes", "face", "whole"], default="mouth")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     finder = FaceFinder()

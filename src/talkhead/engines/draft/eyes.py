@@ -2,17 +2,21 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from talkhead.engines import Face
+from talkhead.engines import Face, Picture
 from talkhead.engines.draft.geometry import (
     Axes,
     Floats,
     Fold,
     Patch,
+    colours,
     follow,
     monotone,
+    sample,
     smoothstep,
+    transform,
 )
 
 NODES = 48  # per eye width
@@ -42,54 +46,104 @@ class Eye:
     upper: Floats  # (n,), the upper lid's edge
     lower: Floats
     height: Floats  # of the opening; 0 beside the eye, and everywhere in a closed one
+    skin: Floats  # (n, 3), colour of the lid when it is drawn out
 
 
-def find_eyes(face: Face) -> tuple[Eye, ...]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Lid:
+    """An upper lid in one frame."""
+
+    edge: Floats  # (n,)
+    crease: Floats
+    drawn: Floats  # 0 as in the picture to 1 drawn out over a wide eye
+
+
+def find_eyes(picture: Picture, face: Face) -> tuple[Eye, ...]:
     """Measure a face's eyes; those that are closed already are left out."""
     eyes = (
-        _find(face, upper, lower, brow)
+        _find(picture, face.landmarks[:, :2].astype(np.float64), upper, lower, brow)
         for upper, lower, brow in zip(UPPER, LOWER, BROW, strict=True)
     )
     return tuple(eye for eye in eyes if eye.height.max() > 0)
 
 
-def fold_eye(eye: Eye, blink: float) -> Fold:
-    """Return where the picture around an eye takes its colours from, blink 0 open to 1 closed."""
+def close_lid(eye: Eye, blink: float) -> Lid:
+    """Bring the lid down, blink 0 as in the picture to 1 closed."""
+    return Lid(
+        eye.upper + np.float32(0.86 * blink) * eye.height,
+        eye.upper - np.float32(CREASE) + np.float32(0.16 * blink) * eye.height,
+        np.clip(np.float32(blink / 0.30) * eye.height, 0, 1),
+    )
+
+
+def fold_eye(eye: Eye, lid: Lid, blink: float) -> Fold:
+    """Return where the picture around an eye takes its colours from."""
     v = eye.patch.v
-    edge = eye.upper + np.float32(0.86 * blink) * eye.height
-    crease = eye.upper - np.float32(CREASE) + np.float32(0.25 * blink) * eye.height
     still = np.full_like(eye.upper, v[0, 0] + 0.01)
+    lashes = np.float32(LASHES)
     above = follow(
         v,
-        (still, crease, edge - LASHES, edge),
-        (still, eye.upper - CREASE, eye.upper - LASHES, eye.upper),
+        (still, lid.crease, lid.edge - lashes, lid.edge),
+        (still, eye.upper - np.float32(CREASE), eye.upper - lashes, eye.upper),
     )
     bag = np.full_like(eye.upper, BAG)
-    lower = eye.lower - np.float32(0.10 * blink) * eye.height
-    middle = np.float32(0.5) * (eye.upper + eye.lower - np.float32(0.10 * blink) * eye.height)
-    below = follow(v, (middle, lower, bag), (middle, eye.lower, bag))
-    still_u = np.zeros_like(above)
+    raised = np.float32(0.10 * blink) * eye.height
+    middle = np.float32(0.5) * (eye.upper + eye.lower - raised)
+    below = follow(v, (middle, eye.lower - raised, bag), (middle, eye.lower, bag))
+    aside = np.zeros_like(above)
     return Fold(
-        eye.patch.pixels(np.dstack([still_u, above])),
-        eye.patch.pixels(np.dstack([still_u, below])),
-        (v - edge) * np.float32(eye.patch.axes.unit),
+        eye.patch.pixels(np.dstack([aside, above])),
+        eye.patch.pixels(np.dstack([aside, below])),
+        (v - lid.edge) * np.float32(eye.patch.axes.unit),
     )
 
 
-def _find(face: Face, upper: tuple[int, ...], lower: tuple[int, ...], brow: tuple[int, ...]) -> Eye:
-    points = face.landmarks[:, :2].astype(np.float64)
+def paint_lid(eye: Eye, lid: Lid, at: Floats) -> tuple[Floats, Floats]:
+    """Return colour (h, w, 3) and cover (h, w, 1) of the drawn-out skin at pixels `at` (h, w, 2).
+
+    Stretched from the narrow strip that an open eye shows, it would be streaks.
+    """
+    spots = transform(at, eye.patch.axes.to_local)
+    column = np.clip((spots[..., 0] - eye.patch.u[0]) * eye.patch.density, 0, eye.patch.u.size - 1)
+    nodes = np.dstack([column, np.zeros_like(column)])
+    curves = sample(np.dstack([lid.edge, lid.crease, lid.drawn]).astype(np.float32), nodes)
+    low, high = curves[..., 0] - np.float32(LASHES), curves[..., 1]
+    share = (spots[..., 1] - high) / np.maximum(low - high, 1e-3)  # 0 at the crease, 1 at lashes
+    skin = sample(eye.skin[None], nodes)
+    # The lid bulges over the eyeball: lightest in the middle, shaded under the brow and at the rim.
+    skin *= (0.90 + 0.12 * smoothstep(share / 0.5) - 0.10 * smoothstep(share * 2 - 1))[..., None]
+    cover = smoothstep(share / 0.45) * smoothstep((1.02 - share) / 0.25) * curves[..., 2]
+    return skin, (np.float32(0.75) * cover)[..., None]
+
+
+def _find(
+    picture: Picture,
+    points: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    upper: tuple[int, ...],
+    lower: tuple[int, ...],
+    brow: tuple[int, ...],
+) -> Eye:
     start, end = points[upper[0]], points[upper[-1]]
     width = float(np.linalg.norm(end - start))
     along = (end - start) / width
     axes = Axes((start + end) / 2, along, np.array([-along[1], along[0]]), width)
     lid, rim, arch = (axes.local(points[list(part)]) for part in (upper, lower, brow))
-    top = 0.55 * float(arch[:, 1].mean()) + 0.45 * float(lid[:, 1].min())
-    patch = Patch.over(
-        axes, (-0.75, min(top, float(lid[:, 1].min()) - 0.24)), (0.75, BAG + 0.02), NODES
-    )
+    high = float(lid[:, 1].min())
+    top = min(0.55 * float(arch[:, 1].mean()) + 0.45 * high, high - 0.24)
+    patch = Patch.over(axes, (-0.75, top), (0.75, BAG + 0.02), NODES)
     edge = monotone(lid[:, 0], lid[:, 1], patch.u)
     floor = np.maximum(monotone(rim[:, 0], rim[:, 1], patch.u), edge)
     gap = floor - edge
     opened = smoothstep((float(gap.max()) - SHUT) / (OPEN - SHUT))
     height = gap * opened * smoothstep((0.56 - np.abs(patch.u)) / 0.08)
-    return Eye(patch, edge - np.float32(0.012), floor, height.astype(np.float32))
+    edge = edge - np.float32(0.012)
+    skin = _skin(picture, patch, edge, floor)
+    return Eye(patch, edge, floor, height.astype(np.float32), skin)
+
+
+def _skin(picture: Picture, patch: Patch, upper: Floats, lower: Floats) -> Floats:
+    """Return the colour of the skin around the eye along it (n, 3): above the lashes and below."""
+    rows = [upper - 0.20, upper - 0.14, lower + 0.14, lower + 0.20]
+    spots = np.stack([np.stack([patch.u, row], axis=-1) for row in rows]).astype(np.float32)
+    seen = colours(picture, transform(spots, patch.axes.to_pixels)).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(np.median(seen, axis=0)[None], (0, 0), 5)[0], np.float32)

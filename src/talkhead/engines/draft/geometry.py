@@ -71,6 +71,7 @@ class Patch:
     """A grid of nodes over a part of the picture, along the axes of a mouth or an eye."""
 
     axes: Axes
+    density: float  # nodes per unit
     u: Floats  # (n,), units
     v: Floats  # (m, 1), units
 
@@ -81,15 +82,14 @@ class Patch:
         """Lay nodes from low to high (u, v), n of them per unit."""
         u = np.arange(low[0], high[0], 1 / n, dtype=np.float32)
         v = np.arange(low[1], high[1], 1 / n, dtype=np.float32)
-        return cls(axes, u, v[:, None])
+        return cls(axes, float(n), u, v[:, None])
 
     @property
     def to_nodes(self) -> NDArray[np.float64]:
         """Return the affine (2, 3) from pixels to columns and rows of nodes."""
-        per_unit = 1 / float(self.u[1] - self.u[0])
         affine = self.axes.to_local.copy()
         affine[:, 2] -= [self.u[0], self.v[0, 0]]
-        return affine * per_unit
+        return affine * self.density
 
     def pixels(self, shift: Floats) -> Floats:
         """Turn shifts in units (m, n, 2) into shifts in pixels."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from talkhead.engines import Face
+from talkhead.engines import Face, Picture
 from talkhead.engines.draft.geometry import (
     Axes,
     Floats,
@@ -19,6 +19,7 @@ from talkhead.engines.draft.geometry import (
     smoothstep,
 )
 from talkhead.engines.draft.pose import Mouth
+from talkhead.engines.draft.seam import read_seam
 
 NODES = 48  # per mouth width
 
@@ -33,7 +34,6 @@ NOSE = (2, 97, 326)
 CHIN = 152
 EYES = ((33, 133), (362, 263))
 
-PARTED = 0.012  # gaps below are the landmark net's noise on closed lips
 BELOW_CHIN = 0.62  # the throat gives way to the jaw over this length
 
 
@@ -49,7 +49,7 @@ class Lips:
     seam: Floats  # where the lips meet when they close
     chin: Floats
     across: Floats  # -1 at the left inner corner, 0 in the middle, 1 at the right one
-    reach: Floats  # 1 at the mouth to 0 at the cheeks: what narrowing moves
+    apart: Floats  # 0 in the middle to 1 at the outline of the face, on either side
     jaw: Floats  # 1 over the chin to 0 at the angles of the jaw
     corners: Floats  # 1 between the corners to 0 in the cheeks
     middle: float  # u of the middle of the lips
@@ -63,6 +63,7 @@ class Opening:
 
     before: tuple[Floats, ...]  # upper outer, upper inner, lower inner, lower outer, chin
     after: tuple[Floats, ...]
+    aside: Floats  # from each column to its source at the lips
     narrow: float  # width over width in the picture
     raised: float  # how far the upper lip went up
     rounded: float  # 0..1
@@ -79,7 +80,7 @@ class Opening:
         return self.after[2]
 
 
-def find_lips(face: Face) -> Lips:
+def find_lips(picture: Picture, face: Face) -> Lips:
     """Measure a face's mouth."""
     points = face.landmarks[:, :2].astype(np.float64)
     axes = _axes(points)
@@ -89,14 +90,15 @@ def find_lips(face: Face) -> Lips:
     bottom = float(spots[CHIN, 1]) + BELOW_CHIN
     patch = Patch.over(axes, (max(1.3 * left, -1.7), top), (min(1.3 * right, 1.7), bottom), NODES)
     u = patch.u
-    curves = [
+    landmark_curves = [
         monotone(spots[list(numbers), 0], spots[list(numbers), 1], u)
         for numbers in (OUTER_UPPER, INNER_UPPER, INNER_LOWER, OUTER_LOWER)
     ]
-    upper_outer, upper_inner, lower_inner, lower_outer = _fan_out(curves, spots, u)
-    upper_inner, lower_inner = _part(upper_outer, upper_inner, lower_inner, lower_outer)
+    curves = _fan_out(landmark_curves, spots, u)
     middle = float(spots[[13, 14, 0, 17], 0].mean())
     inner_left, inner_right = float(spots[78, 0]), float(spots[308, 0])
+    inside = (u > inner_left) & (u < inner_right)
+    upper_inner, lower_inner = read_seam(picture, patch, curves, inside)
     across = np.where(
         u < middle, (u - middle) / (middle - inner_left), (u - middle) / (inner_right - middle)
     )
@@ -105,14 +107,14 @@ def find_lips(face: Face) -> Lips:
     eyes = axes.unit * np.linalg.norm(spots[list(EYES[0])].mean(0) - spots[list(EYES[1])].mean(0))
     return Lips(
         patch=patch,
-        upper_outer=upper_outer,
+        upper_outer=curves[0],
         upper_inner=upper_inner,
         lower_inner=lower_inner,
-        lower_outer=lower_outer,
+        lower_outer=curves[3],
         seam=upper_inner + np.float32(0.42) * (lower_inner - upper_inner),
-        chin=np.maximum(monotone(spots[list(JAW), 0], spots[list(JAW), 1], u), lower_outer + 0.12),
+        chin=np.maximum(monotone(spots[list(JAW), 0], spots[list(JAW), 1], u), curves[3] + 0.12),
         across=across.astype(np.float32),
-        reach=np.exp(-((apart / 0.74) ** 4)).astype(np.float32),
+        apart=np.abs(apart).astype(np.float32),
         jaw=smoothstep(1 - (np.abs(apart) - 0.30) / 0.80),
         corners=smoothstep(
             1 - (np.abs(u - middle) - 0.45) / np.clip(np.abs(side) - 0.45, 0.2, 0.6)
@@ -128,7 +130,8 @@ def open_lips(lips: Lips, mouth: Mouth) -> Opening:
     rounded = max(-mouth.spread, 0.0)
     narrow = 1 + 0.13 * max(mouth.spread, 0.0) - (0.30 + 0.10 * lips.smile) * rounded
     u = lips.patch.u
-    source = u + (u - lips.middle) * (1 / narrow - 1) * lips.reach
+    aside = (u - lips.middle) * (1 / narrow - 1) * _reach(lips, narrow)
+    source = u + aside
 
     def at(curve: Floats) -> Floats:
         return np.interp(source, u, curve).astype(np.float32)
@@ -137,11 +140,11 @@ def open_lips(lips: Lips, mouth: Mouth) -> Opening:
         at, (lips.upper_outer, lips.upper_inner, lips.lower_inner, lips.lower_outer)
     )
     seam, chin, corners = at(lips.seam), at(lips.chin), at(lips.corners)
-    up = _raised(mouth, rounded)
+    up = _raised(mouth, rounded) - 0.03 * rounded * lips.smile
     down = mouth.aperture - up
     # A rounded mouth opens in the middle only: its sides stay sealed.
     lens = _lens(at(lips.across) / (1 - 0.22 * rounded), rounded)
-    level = rounded * (0.35 + 0.35 * lips.smile) * np.maximum(at_middle(lips, lips.seam) - seam, 0)
+    level = rounded * (0.35 + 0.5 * lips.smile) * np.maximum(at_middle(lips, lips.seam) - seam, 0)
     sink = (0.22 * max(down, 0.0) * (1 - lens) + level) * corners
     inside = smoothstep((1.02 - np.abs(at(lips.across))) / 0.10)
     top = inner_up + inside * (seam - inner_up) - up * lens + sink
@@ -161,6 +164,7 @@ def open_lips(lips: Lips, mouth: Mouth) -> Opening:
     return Opening(
         (outer_up, inner_up, inner_low, outer_low, chin),
         tuple(curve.astype(np.float32) for curve in after),
+        aside.astype(np.float32),
         narrow,
         up,
         rounded,
@@ -184,7 +188,7 @@ def fold_lips(lips: Lips, opening: Opening) -> Fold:
         (to_inner_low, to_outer_low, to_hollow, to_chin, floor),
         (inner_low, outer_low, hollow, chin, floor),
     )
-    aside = (u - lips.middle) * (1 / opening.narrow - 1) * lips.reach * _near(v)
+    aside = opening.aside * _near(v)
     cut = 0.5 * (to_inner_up + to_inner_low)
     return Fold(
         patch.pixels(np.dstack([aside, upper])),
@@ -213,30 +217,14 @@ def _cheeks(spots: NDArray[np.float64], numbers: tuple[int, ...], sign: int) -> 
     return sign * max(0.75, float(np.mean(sign * spots[list(numbers), 0])))
 
 
-def _fan_out(curves: list[Floats], spots: NDArray[np.float64], u: Floats) -> list[Floats]:
+def _fan_out(curves: list[Floats], spots: NDArray[np.float64], u: Floats) -> tuple[Floats, ...]:
     """Spread the curves past the corners, so that they never cross and no seam runs on."""
     outside = np.maximum(np.maximum(spots[61, 0] - u, u - spots[291, 0]), 0)
     slopes = (-0.25, -0.04, 0.04, 0.25)
-    return [
+    return tuple(
         (curve + slope * outside).astype(np.float32)
         for curve, slope in zip(curves, slopes, strict=True)
-    ]
-
-
-def _part(
-    upper_outer: Floats, upper_inner: Floats, lower_inner: Floats, lower_outer: Floats
-) -> tuple[Floats, Floats]:
-    """Return the inner curves in order, shut where closed, with a margin where open.
-
-    Without the margin a light strip of teeth would stay between closed lips.
-    """
-    gap = np.maximum(lower_inner - upper_inner, 0)
-    seam = 0.5 * (upper_inner + lower_inner)
-    opened = smoothstep((gap - PARTED) / PARTED)
-    half = opened * (0.5 * gap + 0.016)
-    upper = np.maximum(seam - half, upper_outer + 3e-3)
-    lower = np.minimum(np.maximum(seam + half, upper), lower_outer - 3e-3)
-    return upper.astype(np.float32), np.maximum(lower, upper).astype(np.float32)
+    )
 
 
 def _raised(mouth: Mouth, rounded: float) -> float:
@@ -253,8 +241,15 @@ def _lens(across: Floats, rounded: float) -> Floats:
     return np.asarray(base ** (0.8 - 0.22 * rounded), np.float32)
 
 
+def _reach(lips: Lips, narrow: float) -> Floats:
+    """Return how much of the narrowing each column follows: the outline of the face stays."""
+    corner = 0.5 * min(narrow, 1.0) * float(np.interp(lips.middle + 0.5, lips.patch.u, lips.apart))
+    return 1 - smoothstep((lips.apart - corner) / (1.0 - corner))
+
+
 def _near(v: Floats) -> Floats:
     """Return how much of the lips' narrowing each row follows (m, 1), 0 on the patch's edges."""
-    near = np.exp(-(((v - 0.05) / 0.55) ** 2))
+    away = v - np.float32(0.05)
+    near = np.exp(-((away / np.where(away < 0, 0.55, 0.42)) ** 2))
     edges = smoothstep((v - v[0, 0]) / 0.3) * smoothstep((v[-1, 0] - v) / 0.3)
     return np.asarray(near * edges, np.float32)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from talkhead.engines import Face, Picture
-from talkhead.engines.draft.eyes import Eye, find_eyes, fold_eye
+from talkhead.engines.draft.eyes import Eye, Lid, close_lid, find_eyes, fold_eye, paint_lid
 from talkhead.engines.draft.geometry import Floats, Fold, Patch, Span, colours, sample, transform
 from talkhead.engines.draft.head import HeadField, head_field
 from talkhead.engines.draft.mouth import Lips, Opening, find_lips, fold_lips, open_lips
@@ -52,12 +52,12 @@ class Renderer:
 
 def _cast(picture: Picture, face: Face, others: Sequence[Face], seed: int) -> _Actor:
     height, width = picture.shape[:2]
-    lips = find_lips(face)
+    lips = find_lips(picture, face)
     return _Actor(
         head_field(face, others, width, height),
         lips,
         make_inside(picture, face, lips, seed),
-        find_eyes(face),
+        find_eyes(picture, face),
     )
 
 
@@ -69,11 +69,14 @@ class _Stage:
     at: Floats  # (h, w, 2), where each comes from by the motion of the head alone
     far: float  # the longest of these ways, pixels
 
-    def near(self, patch: Patch, part: tuple[slice, slice] = (slice(None), slice(None))) -> Span:
-        """Return the pixels that may show a part of a patch, wherever the head has moved."""
-        span, more = patch.span(*part), int(self.far) + 2
-        grown = Span(span.x0 - more, span.y0 - more, span.x1 + more, span.y1 + more)
-        return grown.clip(self.span)
+    def near(
+        self, patch: Patch, part: tuple[slice, slice] = (slice(None), slice(None))
+    ) -> tuple[slice, slice] | None:
+        """Return the (rows, columns) that may show a part of a patch, wherever the head moved."""
+        box, more = patch.span(*part), int(self.far) + 2
+        grown = Span(box.x0 - more, box.y0 - more, box.x1 + more, box.y1 + more)
+        seen = grown.clip(self.span)
+        return None if seen.empty else seen.within(self.span)
 
 
 def _draw(out: Picture, actor: _Actor, pose: Pose) -> None:
@@ -82,58 +85,64 @@ def _draw(out: Picture, actor: _Actor, pose: Pose) -> None:
     stage = _Stage(span, *actor.head.sources(pose.head))
     opening = open_lips(actor.lips, pose.mouth)
     folds = [(actor.lips.patch, fold_lips(actor.lips, opening))]
-    if pose.blink > BLINKING:
-        folds += [(eye.patch, fold_eye(eye, pose.blink)) for eye in actor.eyes]
+    lids = [(eye, close_lid(eye, pose.blink)) for eye in actor.eyes if pose.blink > BLINKING]
+    folds += [(eye.patch, fold_eye(eye, lid, pose.blink)) for eye, lid in lids]
     sources = stage.at.copy()
     for patch, fold in folds:
         _shift(sources, stage, patch, fold)
     face = colours(out, sources)
     for patch, fold in folds:
         _mend(face, out, stage, patch, fold)
-    _fill(face, stage, actor, opening, pose)
+    _fill_mouth(face, stage, actor, opening, pose)
+    for eye, lid in lids:
+        _draw_out(face, stage, eye, lid)
     out[span.within(Span(0, 0, out.shape[1], out.shape[0]))] = face
 
 
 def _shift(sources: Floats, stage: _Stage, patch: Patch, fold: Fold) -> None:
     """Add the shifts of a patch to the sources (h, w, 2)."""
-    box = stage.near(patch)
-    if box.empty:
-        return
-    part = box.within(stage.span)
-    sources[part] += sample(fold.joined(), transform(stage.at[part], patch.to_nodes))
+    where = stage.near(patch)
+    if where is not None:
+        sources[where] += sample(fold.joined(), transform(stage.at[where], patch.to_nodes))
 
 
 def _mend(face: Picture, picture: Picture, stage: _Stage, patch: Patch, fold: Fold) -> None:
     """Draw the two sides of a cut apart and join them along it: between nodes, both would blur."""
     torn = fold.torn()
-    if torn is None:
+    where = torn and stage.near(patch, torn)
+    if where is None:
         return
-    box = stage.near(patch, torn)
-    if box.empty:
-        return
-    part = box.within(stage.span)
-    at = stage.at[part]
+    at = stage.at[where]
     nodes = transform(at, patch.to_nodes)
     shifts = sample(np.dstack([fold.above, fold.below]), nodes)
     share = np.clip(sample(fold.depth, nodes) + 0.5, 0, 1)[..., None]
     above = colours(picture, at + shifts[..., :2])
     below = colours(picture, at + shifts[..., 2:])
-    face[part] = (above * (1 - share) + below * share + 0.5).astype(np.uint8)
+    face[where] = (above * (1 - share) + below * share + 0.5).astype(np.uint8)
 
 
-def _fill(face: Picture, stage: _Stage, actor: _Actor, opening: Opening, pose: Pose) -> None:
+def _fill_mouth(face: Picture, stage: _Stage, actor: _Actor, opening: Opening, pose: Pose) -> None:
     """Paint the inside of the mouth between open lips."""
-    patch = actor.lips.patch
+    lips = actor.lips
     columns = np.flatnonzero(opening.open)
     if not len(columns):
         return
     high, low = opening.top[columns].min(), opening.bottom[columns].max()
-    rows = np.flatnonzero((patch.v[:, 0] > high - 0.05) & (patch.v[:, 0] < low + 0.05))
+    rows = np.flatnonzero((lips.patch.v[:, 0] > high - 0.05) & (lips.patch.v[:, 0] < low + 0.05))
     part = slice(rows[0], rows[-1] + 1), slice(max(columns[0] - 1, 0), columns[-1] + 2)
-    box = stage.near(patch, part)
-    if box.empty:
-        return
-    where = box.within(stage.span)
-    colour, cover = fill(actor.inside, actor.lips, opening, pose.mouth, stage.at[where])
-    lips = face[where]
-    face[where] = np.clip(lips + (colour - lips) * cover + 0.5, 0, 255).astype(np.uint8)
+    where = stage.near(lips.patch, part)
+    if where is not None:
+        _blend(face, where, *fill(actor.inside, lips, opening, pose.mouth, stage.at[where]))
+
+
+def _draw_out(face: Picture, stage: _Stage, eye: Eye, lid: Lid) -> None:
+    """Paint the skin of a lid that comes down."""
+    where = stage.near(eye.patch)
+    if where is not None:
+        _blend(face, where, *paint_lid(eye, lid, stage.at[where]))
+
+
+def _blend(face: Picture, where: tuple[slice, slice], colour: Floats, cover: Floats) -> None:
+    """Lay a colour (h, w, 3) over a part of the face as far as it covers (h, w, 1)."""
+    under = face[where]
+    face[where] = np.clip(under + (colour - under) * cover + 0.5, 0, 255).astype(np.uint8)

@@ -32,6 +32,8 @@ GUM = np.array([168, 88, 86], np.float32)
 DARK = np.array([36, 15, 17], np.float32)
 TONGUE = np.array([172, 84, 88], np.float32)
 
+OWN = 0.09  # open smiles above show enough teeth to use them
+
 SKIN_SPOTS = (205, 425, 50, 280, 164, 18)  # landmarks on cheeks, above and below the lips
 WHITES = (33, 133, 159, 145, 362, 263, 386, 374)  # landmarks around both eyes
 
@@ -70,7 +72,7 @@ def make_inside(picture: Picture, face: Face, lips: Lips, seed: int) -> Inside:
     light = _light(picture, face)
     density = float(np.clip(lips.patch.axes.unit, COARSEST, FINEST))
     gap = at_middle(lips, lips.lower_inner) - at_middle(lips, lips.upper_inner)
-    own = gap > 0.05
+    own = gap > OWN
     upper = _own_teeth(picture, lips, density) if own else _upper_teeth(lips, density, light, rng)
     return Inside(
         upper, _lower_teeth(lips, density, light, rng), _tongue(density, light), light, own
@@ -84,19 +86,16 @@ def fill(
     unit = np.float32(lips.patch.axes.unit)
     spots = transform(at, lips.patch.axes.to_local)
     u, v = spots[..., 0], spots[..., 1]
-    column = (
-        (u - lips.patch.u[0])
-        * np.float32(lips.patch.u.size - 1)
-        / (lips.patch.u[-1] - lips.patch.u[0])
-    )
-    curves = np.dstack([opening.top, opening.bottom])
-    edges = sample(curves.astype(np.float32), np.dstack([column, np.zeros_like(column)]))
+    # Beyond the patch its outermost columns hold: there the lips are shut.
+    column = np.clip((u - lips.patch.u[0]) * lips.patch.density, 0, lips.patch.u.size - 1)
+    curves = np.dstack([opening.top, opening.bottom, opening.open]).astype(np.float32)
+    edges = sample(curves, np.dstack([column, np.zeros_like(column)]))
     below_top, above_bottom = v - edges[..., 0], edges[..., 1] - v
     height = edges[..., 1] - edges[..., 0]
     cover = np.clip(below_top * unit / 1.3 + 0.35, 0, 1) * np.clip(
         above_bottom * unit / 1.3 + 0.35, 0, 1
     )
-    cover *= np.clip(height * unit / 1.5, 0, 1)
+    cover *= np.clip(height * unit / 1.5, 0, 1) * edges[..., 2]
     x = u - np.float32(lips.middle)
     colour = _flesh(inside, mouth, x, above_bottom)
     colour = _over(
@@ -116,14 +115,14 @@ def _flesh(inside: Inside, mouth: Mouth, x: Floats, above_bottom: Floats) -> Flo
 def _hidden(inside: Inside, mouth: Mouth, opening: Opening) -> float:
     """Return how far the upper teeth are drawn up behind the lip."""
     if inside.own:
-        return 0.05 * opening.rounded
-    shown = 0.02 + 0.45 * mouth.aperture + 0.06 * max(mouth.spread, 0.0) + 0.02 * mouth.bite
-    return max(0.11 - min(shown, 0.11) * (1 - 0.6 * opening.rounded), 0.0)
+        return 0.12 * opening.rounded
+    shown = 0.015 + 0.10 * mouth.aperture + 0.035 * max(mouth.spread, 0.0) + 0.02 * mouth.bite
+    return 0.10 - shown * (1 - 0.7 * opening.rounded) + 0.03 * opening.rounded
 
 
 def _shade(mouth: Mouth, opening: Opening, x: Floats, below_top: Floats) -> Floats:
     """Return the light that lips let in: less under the upper lip, at the corners, when rounded."""
-    under = 0.45 + 0.55 * smoothstep(below_top / np.float32(0.03 + 0.10 * min(mouth.aperture, 0.3)))
+    under = 0.55 + 0.45 * smoothstep(below_top / np.float32(0.02 + 0.08 * min(mouth.aperture, 0.3)))
     half = 0.5 * opening.narrow
     side = 0.35 + 0.65 * np.clip(1 - (x / half) ** 2, 0, 1)
     return np.asarray(under * side * (1 - 0.55 * opening.rounded), np.float32)
@@ -227,11 +226,11 @@ def _lower_teeth(lips: Lips, density: float, light: Floats, rng: np.random.Gener
     heights = np.array(LOWER_HEIGHTS, np.float32) * mm
     low, high = (-float(edges[-1]), -0.10), (float(edges[-1]), 0.12)
     x, y = _raster(low, high, density)
-    top = 0.035 - 0.06 * (x / 0.4) ** 2
+    top = 0.03 - 0.05 * (x / 0.4) ** 2
     down = y - (top - np.float32(heights[0]))
     brightness, cover = _row(x, down, edges, heights, rng)
     cover *= smoothstep((0.40 - np.abs(x)) / 0.10)
-    colour = 0.74 * ENAMEL * brightness[..., None] * light
+    colour = 0.55 * ENAMEL * brightness[..., None] * light
     return _layer(colour.astype(np.float32), cover, low, density)
 
 
