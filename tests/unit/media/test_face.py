@@ -227,7 +227,7 @@ def test_pick_refuses_what_it_cannot_do():
 
 def test_a_small_mouth_is_refused_with_its_width_and_the_way_out():
     check_sizes([_face(0, 0, 2 * SMALLEST_MOUTH)])
-    with pytest.raises(TalkheadError, match="speaker 2 .* 15 pixels wide") as caught:
+    with pytest.raises(TalkheadError, match=r"speaker 2 .* 15 pixels wide") as caught:
         check_sizes([_face(0, 0, 90), _face(0, 0, 30)])
     assert caught.value.code is Code.NO_FACE
     assert "1.7 times as large" in caught.value.hint
