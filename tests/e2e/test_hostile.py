@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import PORTRAITS, SPEECH, Cli, read_wav, write_wav
+from support.harness import PORTRAITS, SPEECH, Cli, read_wav, write_wav
 from PIL import Image
 
 PORTRAIT = "library:astronaut.png"

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import MEDIA, PORTRAITS, SPEECH, Cli, frames_digest, read_wav, write_wav
+from support.harness import MEDIA, PORTRAITS, SPEECH, Cli, frames_digest, read_wav, write_wav
 
 import talkhead
 

@@ -1,0 +1,96 @@
+"""An engine without faces: grey levels that tell the frame's number. For tests of the job path."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from support.testcard.options import Options
+from talkhead.engines import (
+    Arrays,
+    Checkpoint,
+    Chunk,
+    Inputs,
+    Plan,
+    Probe,
+    Spec,
+    Tick,
+    cut_segments,
+)
+
+WINDOW = 40
+CALLS: list[str] = []  # what the engine was asked to do in this process
+
+
+class TestCard:
+    """Implements Engine. Yields a checkpoint before each window, as diffusion engines may."""
+
+    __test__ = False  # not a test case, whatever its name
+    spec = Spec(
+        name="testcard",
+        version="1",
+        fps=Fraction(25),
+        fps_range=(Fraction(25), Fraction(25)),
+        sample_rate=16_000,
+        multiple=16,
+        min_side=256,
+        max_pixels=640 * 640,
+        max_speakers=2,
+        needs_face=False,
+        accepts_video=False,
+        weights=(),
+        licence="Apache-2.0",
+    )
+
+    def plan(self, probe: Probe) -> Plan:
+        whole, rest = divmod(probe.frames, WINDOW)
+        windows = (WINDOW,) * whole + ((rest,) if rest else ())
+        return Plan(
+            engine="testcard",
+            width=probe.width,
+            height=probe.height,
+            fps=probe.fps,
+            frames=probe.frames,
+            segments=cut_segments(windows, probe.fps),
+            windows=windows,
+            seconds=0.01 * probe.frames,
+            memory_bytes=1_000_000,
+            estimated=probe.estimated,
+            resumable="checkpoint",
+            warnings=("testcard shows no face",),
+        )
+
+    def prepare(self, inputs: Inputs, plan: Plan, tick: Tick) -> Arrays:
+        CALLS.append("prepare")
+        tick(1, 1)
+        options: Options = inputs.options
+        loud = np.asarray([np.abs(s.speech).max(initial=0) for s in inputs.speakers])
+        return {
+            "loud": loud,
+            "fault": np.asarray(options.fault),
+            "warnings": np.asarray(["it is only a test card"]),
+        }
+
+    def generate(
+        self, prepared: Arrays, plan: Plan, tick: Tick, state: Arrays | None
+    ) -> Iterator[Chunk | Checkpoint]:
+        fault = str(prepared["fault"])
+        start = int(state["next"]) if state else 0
+        CALLS.append(f"generate from {start}")
+        done = 0
+        for size in plan.windows:
+            done += size
+            if done <= start:
+                continue
+            yield Checkpoint({"next": np.asarray(done - size), "step": np.asarray(3)})
+            tick(done - size, plan.frames)
+            if fault == "memory" and done > 80:
+                raise MemoryError
+            levels = (np.arange(done - size, done) % 200).astype(np.uint8)
+            frames = np.broadcast_to(
+                levels[:, None, None, None], (size, plan.height, plan.width, 3)
+            )
+            if fault == "short" and done == plan.frames:
+                return
+            yield Chunk(np.ascontiguousarray(frames), {"next": np.asarray(done)})
+        tick(plan.frames, plan.frames)

@@ -1,0 +1,208 @@
+"""The job path on a test engine: what it promises whatever the engine."""
+
+import json
+import threading
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from support import testcard
+from support.harness import SPEECH, frames_digest, read_wav, write_wav
+from talkhead import job, jobs
+from talkhead.deliver import Ready
+from talkhead.errors import Code, TalkheadError
+from talkhead.request import Job, parse
+from talkhead.result import Progress
+from talkhead.runtime import Runtime
+from talkhead.settings import Settings
+from talkhead.stores.local import LocalStore
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    """Return 7 s of speech: 175 frames, two segments of 80 and one of 15."""
+    sound = np.concatenate([read_wav(SPEECH / f"librivox_0{n}.wav") for n in (870, 890)])
+    return write_wav(tmp_path / "speech.wav", sound[: 7 * 16_000])
+
+
+@pytest.fixture
+def portrait(tmp_path: Path) -> Path:
+    path = tmp_path / "portrait.png"
+    Image.new("RGB", (320, 256), (50, 90, 130)).save(path)
+    return path
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Runtime:
+    testcard.CALLS.clear()
+    settings = Settings(
+        engine="testcard",
+        engines={"testcard": "support.testcard:TestCard"},
+        portraits={"default": f"{__name__}:Painter"},
+        workflows={"default": f"{__name__}:Painter"},
+        jobs=tmp_path / "jobs",
+    )
+    return Runtime(settings, LocalStore(tmp_path / "store"), local_paths=True)
+
+
+class Painter:
+    """A maker of pictures, for the flows that no request of this version reaches."""
+
+    def make(self, request, files, into, tick):
+        tick(1, 1)
+        Image.new("RGB", (8, 8)).save(into / "picture.png")
+        return [Ready("image", into / "picture.png", "picture.png")]
+
+
+def asked(portrait: Path, speech: Path, **more: object):
+    payload = {"portrait": str(portrait), "speakers": [{"audio": str(speech)}], "size": "320x256"}
+    return parse({**payload, "sampling": {"seed": 1}, **more})
+
+
+def test_a_job_ends_with_files_and_a_record(portrait, speech, runtime, tmp_path) -> None:
+    seen: list[Progress] = []
+    result = job.run(asked(portrait, speech, idempotency_key="k1"), runtime, seen.append)
+    assert [made.key for made in result.outputs] == ["k1/video.mp4", "k1/thumbnail.jpg"]
+    video = result.video
+    assert video is not None
+    assert video.facts["frames"] == 175
+    assert video.url == (tmp_path / "store" / "k1" / "video.mp4").as_uri()
+    record = json.loads((tmp_path / "store" / "k1" / "result.json").read_text())
+    assert record["request_digest"] == result.request_digest
+    assert record["outputs"][0]["url"] is None
+    assert {w.message for w in result.warnings} >= {
+        "testcard shows no face",
+        "it is only a test card",
+    }
+    assert [step.pct for step in seen] == sorted(step.pct for step in seen)
+    assert seen[-1].pct == 100
+    assert jobs.kept(runtime.settings.jobs) == []
+
+
+def test_frames_come_out_in_order(portrait, speech, runtime, tmp_path) -> None:
+    job.run(asked(portrait, speech, idempotency_key="k"), runtime)
+    with av.open(str(tmp_path / "store/k/video.mp4")) as container:
+        levels = [frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)]
+    assert np.abs(np.asarray(levels) - np.arange(175)).max() < 3
+
+
+def test_the_same_key_is_answered_without_work(portrait, speech, runtime) -> None:
+    first = job.run(asked(portrait, speech, idempotency_key="k"), runtime)
+    testcard.CALLS.clear()
+    again = job.run(asked(portrait, speech, idempotency_key="k", priority=5), runtime)
+    assert testcard.CALLS == []
+    assert again == first
+
+
+def test_the_same_key_for_another_request_is_a_conflict(portrait, speech, runtime) -> None:
+    job.run(asked(portrait, speech, idempotency_key="k"), runtime)
+    with pytest.raises(TalkheadError, match="already used") as caught:
+        job.run(asked(portrait, speech, idempotency_key="k", fit="pad"), runtime)
+    assert caught.value.code is Code.INPUT
+
+
+def stop_after(frames: int, cancel: threading.Event):
+    def report(step: Progress) -> None:
+        if step.stage == "render" and step.segment * 80 >= frames:
+            cancel.set()
+
+    return report
+
+
+def test_cancel_keeps_the_folder_and_the_next_run_goes_on(
+    portrait, speech, runtime, tmp_path
+) -> None:
+    whole = job.run(asked(portrait, speech, idempotency_key="whole"), runtime)
+    cancel = threading.Event()
+    request = asked(portrait, speech, idempotency_key="k")
+    with pytest.raises(TalkheadError) as caught:
+        job.run(request, runtime, stop_after(80, cancel), cancel=cancel)
+    assert caught.value.code is Code.CANCELLED
+    assert caught.value.job_id == "k"
+    assert [kept.id for kept in jobs.kept(runtime.settings.jobs)] == ["k"]
+    testcard.CALLS.clear()
+    result = job.run(request, runtime)
+    assert "prepare" not in testcard.CALLS
+    assert result.segments is not None
+    assert result.segments.resumed >= 1
+    store = tmp_path / "store"
+    assert frames_digest(store / "k/video.mp4") == frames_digest(store / "whole/video.mp4")
+    assert whole.video is not None
+
+
+@pytest.mark.parametrize(("fault", "code"), [("memory", Code.OOM), ("short", Code.GENERATION)])
+def test_failing_engines_leave_no_output(portrait, speech, runtime, tmp_path, fault, code) -> None:
+    request = asked(portrait, speech, engine="testcard", options={"fault": fault})
+    with pytest.raises(TalkheadError) as caught:
+        job.run(request, runtime)
+    assert (caught.value.code, caught.value.stage) == (code, "render")
+    assert not (tmp_path / "store").exists()
+    assert threading.active_count() == 1
+
+
+def test_a_deadline_ends_the_job(portrait, speech, runtime) -> None:
+    with pytest.raises(TalkheadError) as caught:
+        job.run(asked(portrait, speech, deadline_s=0.001), runtime)
+    assert caught.value.code is Code.TIMEOUT
+
+
+def test_other_sizes_are_scaled_with_a_notice(portrait, speech, runtime) -> None:
+    result = job.run(asked(portrait, speech, size="300x262"), runtime)
+    assert result.plan is not None
+    assert (result.plan.work_width % 16, result.plan.work_height % 16) == (0, 0)
+    assert result.video is not None
+    assert (result.video.facts["width"], result.video.facts["height"]) == (300, 262)
+    assert any(notice.code == "W_SIZE" for notice in result.warnings)
+
+
+def test_what_an_engine_cannot_do_is_refused(portrait, speech, runtime) -> None:
+    three = [{"audio": str(speech)}] * 3
+    for change, code in (
+        ({"fps": 30}, Code.INPUT),
+        ({"speakers": three}, Code.UNSUPPORTED),
+        ({"engine": "infinitetalk"}, Code.UNSUPPORTED),
+        ({"engine": "tescard"}, Code.INPUT),
+        ({"engine": "testcard", "options": {"fault": []}}, Code.INPUT),
+        ({"output": {"stream": True}}, Code.UNSUPPORTED),
+    ):
+        with pytest.raises(TalkheadError) as caught:
+            job.run(asked(portrait, speech, **change), runtime)
+        assert caught.value.code is code, change
+    assert testcard.CALLS == []
+
+
+def test_a_dry_run_leaves_nothing(portrait, speech, runtime, tmp_path) -> None:
+    result = job.run(asked(portrait, speech, dry_run=True), runtime)
+    assert result.plan is not None
+    assert (result.plan.frames, result.plan.segments) == (175, 3)
+    assert result.outputs == ()
+    assert not (tmp_path / "store").exists()
+    assert testcard.CALLS == []
+
+
+def test_max_frames_limits(portrait, speech, runtime) -> None:
+    result = job.run(asked(portrait, speech, max_frames=30), runtime)
+    assert result.video is not None
+    assert result.video.facts["frames"] == 30
+    assert any("max_frames" in notice.message for notice in result.warnings)
+
+
+@pytest.mark.parametrize("action", ["portrait", "workflow"])
+def test_the_flows_that_make_files_in_one_step(runtime, tmp_path, action) -> None:
+    class Other(Job):
+        action: str
+
+    result = job.run(Other(action=action, idempotency_key="k"), runtime)  # type: ignore[arg-type]
+    assert [made.key for made in result.outputs] == ["k/picture.png"]
+    assert (tmp_path / "store/k/result.json").exists()
+
+
+def test_health_and_capabilities(runtime) -> None:
+    assert job.run(parse({"action": "health"}), runtime).healthy is True
+    ability = job.run(parse({"action": "capabilities"}), runtime).ability
+    assert ability is not None
+    assert {engine.name for engine in ability.engines} == {"draft", "testcard"}
+    assert "talk" in ability.actions
