@@ -8,7 +8,6 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
@@ -136,15 +135,13 @@ def _score(track: FaceTrack, heard: _Heard, video: VideoFacts) -> SyncScore | No
     """Compare a face with what was heard, on an even grid; None where there is no face."""
     if not np.isfinite(track.aperture).any():
         return None
-    # The sound is the clock: both its own track and a file beside the video start with it.
-    times = track.times - (video.video_start if video.audio_start is None else video.audio_start)
-    fps = Fraction(video.fps)
-    grid = times[0] + np.arange(round((times[-1] - times[0]) * float(fps)) + 1) / float(fps)
-    count = max(1, ceil(grid[-1] * fps) + 1)
-    wanted = expected_aperture(heard.phones, loudness(heard.samples, count, fps), count, fps)
-    centers = (np.arange(count) + 0.5) / float(fps)
-    expected = np.interp(grid, centers, np.asarray(wanted, np.float64))
-    return score_sync(grid, even(times, track.aperture, grid), expected, heard.phones)
+    fps = float(video.fps)
+    times = track.times - track.times[0] + 0.5 / fps  # the sound starts with the first frame
+    count = round((times[-1] - times[0]) * fps) + 1
+    grid = (np.arange(count) + 0.5) / fps
+    loud = loudness(heard.samples, count, video.fps)
+    wanted = expected_aperture(heard.phones, loud, count, video.fps).astype(np.float64)
+    return score_sync(grid, even(times, track.aperture, grid), wanted, heard.phones)
 
 
 def _report(video: VideoFacts, track: FaceTrack, sync: SyncScore | None, heard: _Heard) -> Report:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from talkhead.engines import Picture, Tick
 from talkhead.engines.draft.phones import SAMPLE_RATE
-from talkhead.media.sniff import open_media
+from talkhead.media.container import open_media, video_stream
 from talkhead.media.speech import Part, decode_speech, probe_audio
 
 
@@ -24,7 +24,9 @@ class Sound:
 def read_frames(path: Path, count: int, tick: Tick) -> Iterator[tuple[float, Picture]]:
     """Yield (middle of its display in seconds, RGB picture) for the first `count` frames."""
     with open_media(path) as container:
-        stream = container.streams.video[0]
+        stream = video_stream(container)
+        if stream is None:
+            return
         stream.thread_type = "AUTO"
         half = 0.5 / float(stream.average_rate or 25)
         for number, frame in enumerate(container.decode(stream)):
@@ -32,7 +34,10 @@ def read_frames(path: Path, count: int, tick: Tick) -> Iterator[tuple[float, Pic
                 return
             tick(number, count)
             time = frame.time if frame.time is not None else 2 * half * number
-            yield time + half, frame.to_ndarray(format="rgb24")
+            # Phones film sideways and say so; a face lying down is not found.
+            turns = round(frame.rotation / 90) % 4
+            yield time + half, np.rot90(frame.to_ndarray(format="rgb24"), turns)
+    tick(count, count)
 
 
 def read_sound(path: Path, folder: Path) -> Sound:
