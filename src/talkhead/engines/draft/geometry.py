@@ -31,6 +31,15 @@ class Span(NamedTuple):
         x0, y0 = max(self.x0, other.x0), max(self.y0, other.y0)
         return Span(x0, y0, min(self.x1, other.x1), min(self.y1, other.y1))
 
+    def grown(self, more: int) -> "Span":
+        """Return the rectangle with more pixels on every side."""
+        return Span(self.x0 - more, self.y0 - more, self.x1 + more, self.y1 + more)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Return (rows, columns) of this rectangle in the picture."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
     def within(self, outer: "Span") -> tuple[slice, slice]:
         """Return (rows, columns) of this rectangle in an array that covers the outer one."""
         return (
@@ -120,9 +129,13 @@ class Fold:
         """Return the shift of each node by the side on which it lies (m, n, 2)."""
         return np.where(self.depth[..., None] < 0, self.above, self.below)
 
-    def torn(self) -> tuple[slice, slice] | None:
-        """Return the (rows, columns) in which the sides disagree near the cut, None for none."""
-        apart = np.abs(self.above - self.below).max(axis=2) > 0.03  # pixels: too little to see
+    def torn(self, near: float) -> tuple[slice, slice] | None:
+        """Return the (rows, columns) in which the sides disagree near the cut, None for none.
+
+        Near is in pixels: two nodes and a pixel is as far as the cut blurs.
+        """
+        apart = np.abs(self.above - self.below) > 0.03  # pixels: too little to see
+        apart = (apart[..., 0] | apart[..., 1]) & (np.abs(self.depth) < near)
         rows, columns = np.flatnonzero(apart.any(axis=1)), np.flatnonzero(apart.any(axis=0))
         if not len(rows):
             return None
@@ -145,14 +158,17 @@ def sample(values: Floats, at: Floats) -> Floats:
     return np.asarray(_remap(values, at, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT), np.float32)
 
 
-def colours(picture: Picture, at: Floats) -> Picture:
+def colours(picture: Picture, at: Floats, out: Picture | None = None) -> Picture:
     """Look pixels up in a picture at columns and rows (h, w, 2); whole ones come back the same."""
-    return np.asarray(_remap(picture, at, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE), np.uint8)
+    found = _remap(picture, at, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE, out)
+    return np.asarray(found, np.uint8)
 
 
-def _remap(values: NDArray[Any], at: Floats, kind: int, border: int) -> NDArray[Any]:
+def _remap(
+    values: NDArray[Any], at: Floats, kind: int, border: int, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
     # The stubs ask for a second map, but OpenCV 5.0 returns garbage for an empty one.
-    found = cv2.remap(values, at, None, kind, borderMode=border)  # type: ignore[call-overload]
+    found = cv2.remap(values, at, None, kind, out, borderMode=border)  # type: ignore[call-overload]
     return np.asarray(found)
 
 

@@ -34,7 +34,9 @@ class HeadField:
         # Nodes sit in the middle of cells, as resize wants it; the span begins half a cell later.
         full = cv2.resize(coarse, (columns * CELL, rows * CELL), interpolation=cv2.INTER_LINEAR)
         height, width = self.base.shape[:2]
-        return self.base + full[:height, :width], float(np.abs(coarse).max())
+        places = np.asarray(full[:height, :width], np.float32)
+        places += self.base
+        return places, float(np.abs(coarse).max())
 
 
 def head_field(face: Face, others: Sequence[Face], width: int, height: int) -> HeadField:

@@ -140,8 +140,9 @@ def open_lips(lips: Lips, mouth: Mouth) -> Opening:
         at, (lips.upper_outer, lips.upper_inner, lips.lower_inner, lips.lower_outer)
     )
     seam, chin, corners = at(lips.seam), at(lips.chin), at(lips.corners)
+    aperture = _seen(mouth)
     up = _raised(mouth, rounded) - 0.03 * rounded * lips.smile
-    down = mouth.aperture - up
+    down = aperture - up
     # A rounded mouth opens in the middle only: its sides stay sealed.
     lens = _lens(at(lips.across) / (1 - 0.22 * rounded), rounded)
     level = rounded * (0.35 + 0.5 * lips.smile) * np.maximum(at_middle(lips, lips.seam) - seam, 0)
@@ -197,6 +198,16 @@ def fold_lips(lips: Lips, opening: Opening) -> Fold:
     )
 
 
+def parted(lips: Lips, opening: Opening) -> tuple[slice, slice] | None:
+    """Return the (rows, columns) of nodes between open lips, None where they are shut."""
+    columns = np.flatnonzero(opening.open)
+    if not len(columns):
+        return None
+    high, low = opening.top[columns].min() - 0.05, opening.bottom[columns].max() + 0.05
+    rows = np.flatnonzero((lips.patch.v[:, 0] > high) & (lips.patch.v[:, 0] < low))
+    return slice(rows[0], rows[-1] + 1), slice(max(columns[0] - 1, 0), columns[-1] + 2)
+
+
 def at_middle(lips: Lips, curve: Floats) -> float:
     """Return a curve's value in the middle of the lips."""
     return float(np.interp(lips.middle, lips.patch.u, curve))
@@ -225,6 +236,12 @@ def _fan_out(curves: list[Floats], spots: NDArray[np.float64], u: Floats) -> tup
         (curve + slope * outside).astype(np.float32)
         for curve, slope in zip(curves, slopes, strict=True)
     )
+
+
+def _seen(mouth: Mouth) -> float:
+    """Return the opening to draw: slits a little wider than they are, or they read as closed."""
+    more = 0.02 * (1 - mouth.bite) * float(smoothstep(mouth.aperture / 0.05))
+    return mouth.aperture + more
 
 
 def _raised(mouth: Mouth, rounded: float) -> float:

@@ -5,6 +5,7 @@ transparency, and looked up in every frame. Lengths are shares of the mouth's wi
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -35,6 +36,7 @@ TONGUE = np.array([172, 84, 88], np.float32)
 OWN = 0.09  # open smiles above show enough teeth to use them
 
 SKIN_SPOTS = (205, 425, 50, 280, 164, 18)  # landmarks on cheeks, above and below the lips
+LIP_SPOTS = (0, 17)
 WHITES = (33, 133, 159, 145, 362, 263, 386, 374)  # landmarks around both eyes
 
 
@@ -71,8 +73,7 @@ def make_inside(picture: Picture, face: Face, lips: Lips, seed: int) -> Inside:
     rng = np.random.default_rng(seed)
     light = _light(picture, face)
     density = float(np.clip(lips.patch.axes.unit, COARSEST, FINEST))
-    gap = at_middle(lips, lips.lower_inner) - at_middle(lips, lips.upper_inner)
-    own = gap > OWN
+    own = _shows_teeth(picture, lips)
     upper = _own_teeth(picture, lips, density) if own else _upper_teeth(lips, density, light, rng)
     return Inside(
         upper, _lower_teeth(lips, density, light, rng), _tongue(density, light), light, own
@@ -102,7 +103,8 @@ def fill(
         inside.lower.at(x, above_bottom), colour, 0.8 * smoothstep((mouth.aperture - 0.05) / 0.09)
     )
     colour = _over(inside.upper.at(x, v + np.float32(_hidden(inside, mouth, opening))), colour, 1.0)
-    return colour * _shade(mouth, opening, x, below_top)[..., None], cover[..., None]
+    shade = _shade(mouth, opening, x, below_top) * (0.6 + 0.4 * smoothstep(height / 0.12))
+    return colour * shade[..., None], cover[..., None]
 
 
 def _flesh(inside: Inside, mouth: Mouth, x: Floats, above_bottom: Floats) -> Floats:
@@ -121,7 +123,7 @@ def _hidden(inside: Inside, mouth: Mouth, opening: Opening) -> float:
 
 
 def _shade(mouth: Mouth, opening: Opening, x: Floats, below_top: Floats) -> Floats:
-    """Return the light that lips let in: less under the upper lip, at the corners, when rounded."""
+    """Return the light that lips let in: less under the upper lip, at the corners, rounded."""
     under = 0.55 + 0.45 * smoothstep(below_top / np.float32(0.02 + 0.08 * min(mouth.aperture, 0.3)))
     half = 0.5 * opening.narrow
     side = 0.35 + 0.65 * np.clip(1 - (x / half) ** 2, 0, 1)
@@ -131,6 +133,19 @@ def _shade(mouth: Mouth, opening: Opening, x: Floats, below_top: Floats) -> Floa
 def _over(layer: Floats, colour: Floats, strength: float | Floats) -> Floats:
     amount = np.float32(strength)
     return np.asarray(layer[..., :3] * amount + colour * (1 - layer[..., 3:] * amount), np.float32)
+
+
+def _shows_teeth(picture: Picture, lips: Lips) -> bool:
+    """Tell whether the picture's mouth is open on teeth: on what is not darker than the lips."""
+    if at_middle(lips, lips.lower_inner) - at_middle(lips, lips.upper_inner) < OWN:
+        return False
+    columns = np.flatnonzero(np.abs(lips.across) < 0.5)
+    edges = (lips.upper_outer, lips.upper_inner, lips.lower_inner, lips.lower_outer)
+    upper_lip, inside, lower_lip = (0.5 * (a + b)[columns] for a, b in pairwise(edges))
+    spots = [np.stack([lips.patch.u[columns], row], -1) for row in (upper_lip, inside, lower_lip)]
+    at = transform(np.stack(spots).astype(np.float32), lips.patch.axes.to_pixels)
+    bright = np.median(colours(picture, at).mean(axis=2), axis=1)
+    return bool(bright[1] > 0.5 * (bright[0] + bright[2]))
 
 
 def _light(picture: Picture, face: Face) -> Floats:
@@ -145,7 +160,9 @@ def _light(picture: Picture, face: Face) -> Floats:
     (x0, y0), (x1, y1) = eyes.min(axis=0).astype(int), eyes.max(axis=0).astype(int) + 1
     region = picture[max(y0, 0) : y1, max(x0, 0) : x1].mean(axis=2)
     white = float(np.percentile(region, 97)) if region.size else 128.0
-    strength = np.clip(max(float(skin.mean()) / 165, 0.8 * white / 215), 0.3, 1.15)
+    lips = np.mean([_around(picture, *spots[number]) for number in LIP_SPOTS])
+    shaded = float(np.clip(lips / max(0.6 * float(skin.mean()), 1.0), 0.5, 1)) ** 0.5
+    strength = shaded * np.clip(max(float(skin.mean()) / 165, 0.8 * white / 215), 0.3, 1.15)
     return np.asarray(strength * (0.6 + 0.4 * tint), np.float32)
 
 
