@@ -6,6 +6,7 @@ import pytest
 
 from talkhead.engines import Phone
 from talkhead.errors import Code, TalkheadError
+from talkhead.media.facts import VideoFacts
 from talkhead.quality import Report, check_bars, read_phones, rows
 from talkhead.quality.report import concerns
 from talkhead.quality.sync import SyncScore
@@ -25,6 +26,33 @@ SYNC = SyncScore(
     closed_chance=0.5,
     open_hits=0.9,
 )
+
+
+@pytest.fixture
+def video():
+    return VideoFacts(
+        codec="h264",
+        width=512,
+        height=512,
+        fps=Fraction(25),
+        frames=152,
+        seconds=6.08,
+        start=0.0,
+        pixel_format="yuv420p",
+        matrix="bt709",
+        primaries="bt709",
+        transfer="bt709",
+        color_range="limited",
+        audio_codec="aac",
+        audio_seconds=6.05,
+        audio_rate=48000,
+        audio_channels=1,
+        audio_start=0.0,
+        faststart=True,
+        bytes=100_000,
+        title="",
+        digital_source_type="",
+    )
 
 
 @pytest.fixture
@@ -51,7 +79,8 @@ def test_a_report_is_plain_json(report):
 
 
 def test_bars_that_are_met_are_silent_and_missed_ones_say_by_what(report):
-    assert check_bars(report, {"r": 0.9, "auc": 0.9, "lag_ms": 30, "lost": 0.02}) == []
+    met = {"r": 0.9, "auc": 0.9, "lag_ms": 30, "lost": 0.02, "av_gap_ms": 31, "av_offset_ms": 0}
+    assert check_bars(report, met) == []
     missed = check_bars(report, {"r": 0.95, "lag_ms": 20, "dip": 0.9})
     assert missed == ["r is 0.9, below 0.95", "lag_ms is 30, above 20"]
 
@@ -71,6 +100,10 @@ def test_an_unknown_bar_is_refused_with_the_names(report):
 
 def test_the_table_names_each_measure_and_leaves_out_what_is_not_known(report):
     table = {name: (value, remark) for name, value, remark in rows(report)}
+    assert table["sound"] == (
+        "aac, 6.050 s",
+        "starts +0 ms and lasts -30 ms against the picture",
+    )
     assert table["AUC"][0] == "0.980"
     assert table["lag"] == ("-30", "ms; positive: the video is late")
     assert table["closed"] == ("1.000", "of 11 P, B, M; 0.500 by chance")
@@ -111,7 +144,15 @@ def test_phones_are_read_with_plain_names(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "not json", "[[1, 2, 3]]", '[["AA", 0.5, 0.2]]', '[["AA", 0]]', "3", '[["AA", "x", 1]]'],
+    [
+        "",
+        "not json",
+        '[["AA", 0, Infinity]]',
+        '[["AA", 0.5, 0.2]]',
+        '[["AA", 0]]',
+        "3",
+        '[["AA", "x", 1]]',
+    ],
 )
 def test_what_is_no_list_of_phones_is_refused(tmp_path, text):
     path = tmp_path / "phones.json"

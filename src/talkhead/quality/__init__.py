@@ -8,16 +8,15 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from talkhead.engines import Phone, Tick
 from talkhead.engines.draft.motion import loudness
-from talkhead.engines.draft.phones import SAMPLE_RATE, find_phones
-from talkhead.engines.draft.visemes import expected_aperture
+from talkhead.engines.draft.phones import SAMPLE_RATE, PhoneTrack, find_phones
+from talkhead.engines.draft.visemes import mouth_tracks
 from talkhead.errors import Code, TalkheadError
 from talkhead.media.face import FaceFinder
 from talkhead.media.facts import VideoFacts, video_facts
@@ -53,15 +52,13 @@ class CheckOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Heard:
-    """The speech: how far the lips should be apart, and the phones that say so."""
+    """The speech and what it says; no track where there is no sound."""
 
-    samples: NDArray[np.float32]
-    phones: tuple[Phone, ...]
-    source: str | None
-    warnings: tuple[str, ...]
+    sound: Sound
+    track: PhoneTrack | None
 
 
-NOTHING = _Heard(np.zeros(0, np.float32), (), None, ("the video has no sound",))
+NOTHING = _Heard(Sound(np.zeros(0, np.float32), ("the video has no sound",)), None)
 
 
 def check_video(
@@ -79,6 +76,13 @@ def check_video(
     """
     options = options or CheckOptions()
     video = video_facts(path)
+    if not video.fps or not video.frames:
+        raise TalkheadError(
+            Code.INPUT,
+            f"{path.name} has no frames to measure",
+            "Give a video with moving pictures.",
+            fields=("video",),
+        )
     count = video.frames
     if options.limit_s is not None:
         count = min(count, max(1, ceil(options.limit_s * video.fps)))
@@ -107,9 +111,9 @@ def read_phones(path: Path) -> tuple[Phone, ...]:
 
 
 def _phone(name: str, start: float, end: float) -> Phone:
-    plain = name.upper().rstrip("012")
+    plain = str(name).upper().rstrip("012")
     phone = Phone("SIL" if plain in SILENCES else plain, float(start), float(end))
-    if not 0 <= phone.start <= phone.end:
+    if not 0 <= phone.start <= phone.end < inf:
         raise ValueError(f"{name} lasts from {start} to {end}")
     return phone
 
@@ -123,12 +127,11 @@ def _hear(
 ) -> _Heard:
     """Return the speech's phones from the best source at hand."""
     if phones is not None:
-        return _Heard(sound.samples, tuple(phones), "given", sound.warnings)
+        return _Heard(sound, PhoneTrack(tuple(phones), "given", ()))
     samples = sound.samples
     if options.limit_s is not None and transcript is None:
         samples = samples[: ceil((options.limit_s + SEARCH) * SAMPLE_RATE)]
-    track = find_phones(samples, transcript, options.language, tick)
-    return _Heard(samples, track.phones, track.source, (*sound.warnings, *track.warnings))
+    return _Heard(sound, find_phones(samples, transcript, options.language, tick))
 
 
 def _score(track: FaceTrack, heard: _Heard, video: VideoFacts) -> SyncScore | None:
@@ -139,9 +142,12 @@ def _score(track: FaceTrack, heard: _Heard, video: VideoFacts) -> SyncScore | No
     times = track.times - track.times[0] + 0.5 / fps  # the sound starts with the first frame
     count = round((times[-1] - times[0]) * fps) + 1
     grid = (np.arange(count) + 0.5) / fps
-    loud = loudness(heard.samples, count, video.fps)
-    wanted = expected_aperture(heard.phones, loud, count, video.fps).astype(np.float64)
-    return score_sync(grid, even(times, track.aperture, grid), wanted, heard.phones)
+    wanted, phones = np.zeros(count), tuple[Phone, ...]()
+    if heard.track:
+        loud = loudness(heard.sound.samples, count, video.fps)
+        wanted = mouth_tracks(heard.track, loud, count, video.fps)["aperture"].astype(np.float64)
+        phones = heard.track.phones
+    return score_sync(grid, even(times, track.aperture, grid), wanted, phones)
 
 
 def _report(video: VideoFacts, track: FaceTrack, sync: SyncScore | None, heard: _Heard) -> Report:
@@ -152,13 +158,14 @@ def _report(video: VideoFacts, track: FaceTrack, sync: SyncScore | None, heard: 
         grade="poor" if status == "static" else judged,
         video=video,
         sync=sync,
-        phones=heard.source,
+        phones=heard.track.source if heard.track else None,
         faces=track.faces,
         lost=track.lost,
         blinks=count_blinks(track.eyes),
         measured_s=track.times.size / float(video.fps),
     )
-    return replace(report, warnings=(*heard.warnings, *concerns(report)))
+    told = heard.track.warnings if heard.track else ()
+    return replace(report, warnings=(*heard.sound.warnings, *told, *concerns(report)))
 
 
 def _status(sync: SyncScore | None) -> Status:

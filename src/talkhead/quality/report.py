@@ -88,7 +88,7 @@ def concerns(report: Report) -> tuple[str, ...]:
 
 
 LEAST = ("r", "r_best", "auc", "dip", "closed", "open_hits", "range")
-MOST = ("lag_ms", "lost", "av_gap_ms")  # their sizes, whatever the sign
+MOST = ("lag_ms", "lost", "av_gap_ms", "av_offset_ms")  # their sizes, whatever the sign
 
 
 def check_bars(report: Report, bars: Mapping[str, float]) -> list[str]:
@@ -135,6 +135,7 @@ def _values(report: Report) -> dict[str, float | None]:
         "lag_ms": None if sync.lag_ms is None else abs(sync.lag_ms),
         "lost": report.lost,
         "av_gap_ms": None if (gap := av_gap_ms(report.video)) is None else abs(gap),
+        "av_offset_ms": None if (late := report.video.audio_start) is None else 1000 * abs(late),
     }
 
 
@@ -148,12 +149,16 @@ def _miss(name: str, value: float | None, bar: float, status: Status) -> str | N
 
 
 def _file_rows(video: VideoFacts) -> list[tuple[str, str, str]]:
-    gap = av_gap_ms(video)
-    sound = "none" if gap is None else f"{video.audio_codec}, {video.audio_seconds:.3f} s"
+    sound, against = "none", ""
+    if (gap := av_gap_ms(video)) is not None:
+        sound = f"{video.audio_codec}, {video.audio_seconds:.3f} s"
+        offset = 1000 * (video.audio_start or 0.0)
+        against = f"starts {offset:+.0f} ms and lasts {gap:+.0f} ms against the picture"
+    picture = f"{video.codec}, {video.width}x{video.height}, {video.pixel_format}"
     return [
-        ("video", f"{video.codec}, {video.width}x{video.height}, {video.pixel_format}", ""),
+        ("video", picture, f"{video.matrix}, {video.color_range}"),
         ("length", f"{video.seconds:.3f} s, {video.frames} frames", f"{float(video.fps):g} fps"),
-        ("sound", sound, "" if gap is None else f"{gap:+.0f} ms against the picture"),
+        ("sound", sound, against),
         ("faststart", "yes" if video.faststart else "no", "plays while it loads, if yes"),
     ]
 
