@@ -78,7 +78,7 @@ def render(request: Talk, context: Context) -> Result:
         with stage("assemble"):
             ready = rendering.assemble(work, sounds, folder)
         with stage("check"):
-            score = rendering.check(work, ready[0], folder)
+            ready, score = rendering.check(work, ready)
         with stage("store"):
             result = Result(
                 action=request.action,

@@ -1,16 +1,23 @@
 """Frames to a finished file: segments are encoded while the next frames are made, then joined."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from talkhead import __version__
 from talkhead.deliver import Ready, main_name
-from talkhead.engines import Checkpoint, Chunk, Frames
+from talkhead.engines import Checkpoint, Chunk, Frames, Picture
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder
-from talkhead.media import fit, segments, soundtrack
+from talkhead.media import fit, segments
 from talkhead.media.facts import video_facts
+from talkhead.media.mark import DigitalSource
+from talkhead.media.mux import Tags, join, write_thumbnail
+from talkhead.media.soundtrack import Sound, write_soundtrack
+from talkhead.quality import CheckOptions, check_video
+from talkhead.quality.reading import read_frames
 from talkhead.report import Reporter
 from talkhead.survey import Work
 
@@ -40,8 +47,60 @@ def render_segments(
 
 
 def assemble(work: Work, sounds: Sequence[Path], folder: Folder) -> list[Ready]:
-    """Join the segments and the speakers' own sound into the final MP4; add a thumbnail."""
-    ...
+    """Join the segments and the speakers' own sound to the final MP4; add a thumbnail."""
+    output, plan = work.request.output, work.plan
+    tags = Tags(software=f"talkhead {__version__}, {plan.engine} engine", source=_source(work))
+    sound = folder.path / ".soundtrack.m4a"
+    tracks = [Sound(*both) for both in zip(sounds, work.timeline.parts, strict=True)]
+    write_soundtrack(tracks, float(plan.frames / plan.fps), sound)
+    video = folder.path / "video.mp4"
+    pieces = [segment.file for segment in folder.segments]
+    join(pieces, sound, plan.fps, video, tags)
+    ready = [Ready("video", video, main_name(output, "video", ".mp4"))]
+    if output.thumbnail:
+        picture = folder.path / "thumbnail.jpg"
+        write_thumbnail(_first_frame(pieces[0]), picture, tags)
+        ready.append(Ready("thumbnail", picture, picture.name))
+    return ready
+
+
+def check(work: Work, ready: Sequence[Ready]) -> tuple[list[Ready], dict[str, Any] | None]:
+    """Compare the finished file with its plan; return it with its facts, and a score on request.
+
+    Raises E_FFMPEG where the file is not what was planned.
+    """
+    video, *others = ready
+    facts = video_facts(video.file)
+    plan, seconds = work.plan, float(work.plan.frames / work.plan.fps)
+    found = (facts.frames, (facts.width, facts.height), facts.fps)
+    lag = abs((facts.audio_seconds or 0.0) - seconds)
+    if found != (plan.frames, work.view.size, plan.fps) or lag > 1 / plan.fps:
+        raise TalkheadError(
+            Code.ENCODE,
+            f"the finished file holds {facts.frames} frames of {facts.width}x{facts.height} at "
+            f"{facts.fps} and {facts.audio_seconds} s of sound, which is not what was planned",
+            "please report this",
+        )
+    shown = {**asdict(facts), "fps": str(facts.fps)}
+    score = _score(work, video.file) if work.request.output.score else None
+    return [replace(video, facts=shown), *others], score
+
+
+def _first_frame(video: Path) -> Picture:
+    return next(read_frames(video, 1, lambda _done, _total: None))[1]
+
+
+def _score(work: Work, video: Path) -> dict[str, Any]:
+    """Measure the lips of a single speaker against what is heard."""
+    speaker = work.request.speakers[0]
+    words = (speaker.text or speaker.transcript) if len(work.request.speakers) == 1 else None
+    options = CheckOptions(language=speaker.language)
+    return check_video(video, transcript=words, options=options).as_dict()
+
+
+def _source(work: Work) -> DigitalSource:
+    """Return how the video came about: an engine with weights made every pixel anew."""
+    return DigitalSource.GENERATED if work.engine.spec.weights else DigitalSource.ANIMATED
 
 
 def _commit_all(work: Work, folder: Folder, reporter: Reporter, items: Items) -> None:

@@ -165,6 +165,7 @@ class Output(Strict):
 class Job(Strict):
     """What every piece of work has in common."""
 
+    action: str
     output: Output = Output()
     idempotency_key: (
         Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.\-]*$")] | None

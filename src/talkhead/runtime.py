@@ -100,9 +100,8 @@ class Runtime:
     def _load(self, kind: str, name: str, table: dict[str, str]) -> Any:
         key = kind, name
         if key not in self._loaded:
-            made = registry.resolve(kind, name, table)
             try:
-                self._loaded[key] = made()
+                self._loaded[key] = registry.resolve(kind, name, table)()
             except ImportError as error:
                 raise TalkheadError(
                     Code.WEIGHTS, f"{kind} {name!r} does not load: {error}", "run `talkhead doctor`"

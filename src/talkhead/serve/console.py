@@ -53,13 +53,14 @@ def progress(quiet: bool) -> Iterator[Report]:
 
 def _plain_lines() -> Report:
     """Return a report that prints a line for each new stage and every few seconds inside one."""
-    last = {"stage": "", "at": 0.0}
+    last_stage, last_at = "", 0.0
 
     def line(step: Step) -> None:
+        nonlocal last_stage, last_at
         now = time.monotonic()
-        if step.stage == last["stage"] and now - float(last["at"]) < PLAIN_BEAT:
+        if step.stage == last_stage and now - last_at < PLAIN_BEAT:
             return
-        last.update(stage=step.stage, at=now)
+        last_stage, last_at = step.stage, now
         print(f"{step.stage:<9} {step.pct:5.1f} %  {_detail(step)}".rstrip(), file=sys.stderr)  # noqa: T201
 
     return line

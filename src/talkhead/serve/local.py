@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import typer
 
@@ -76,15 +77,15 @@ def failures(json: bool, again: str = "", verbose: bool = False) -> Iterator[Non
 def _stop_on_signal() -> Iterator[threading.Event]:
     """Yield an event that Ctrl-C or SIGTERM sets; a second one stops at once."""
     cancel = threading.Event()
-    previous = {}
+    previous: dict[int, Any] = {}
 
     def stop(number: int, _frame: FrameType | None) -> None:
         cancel.set()
         signal.signal(number, previous[number])
         sys.stderr.write("\nstopping …\n")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, stop)
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        previous[wanted] = signal.signal(wanted, stop)
     try:
         yield cancel
     finally:
