@@ -186,8 +186,8 @@ def monotone(xs: ArrayLike, ys: ArrayLike, at: ArrayLike) -> Floats:
     slope[[0, -1]] = rise[[0, -1]]
     same = rise[:-1] * rise[1:] > 0
     w1, w2 = 2 * step[1:] + step[:-1], step[1:] + 2 * step[:-1]
-    safe = np.where(rise == 0, 1, rise)
-    slope[1:-1] = np.where(same, (w1 + w2) / (w1 / safe[:-1] + w2 / safe[1:]), 0)
+    before, after = np.where(same, rise[:-1], 1), np.where(same, rise[1:], 1)
+    slope[1:-1] = np.where(same, (w1 + w2) / (w1 / before + w2 / after), 0)
     spots = np.clip(np.asarray(at, np.float64), x[0], x[-1])
     k = np.clip(np.searchsorted(x, spots, side="right") - 1, 0, len(x) - 2)
     t = (spots - x[k]) / step[k]

@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from talkhead.engines import Face
+from talkhead.engines import Face, Picture
 from talkhead.engines.draft.geometry import Floats, Span, smoothstep
 from talkhead.engines.draft.pose import Head
 
 Reals = NDArray[np.floating]
 
 CELL = 8  # pixels between nodes
+PLAIN = 3  # levels that a plain bar varies by
 TOP, CHIN, RIGHT, LEFT = 10, 152, 234, 454  # landmarks on the face's outline
 
 
@@ -39,19 +40,26 @@ class HeadField:
         return places, float(np.abs(coarse).max())
 
 
-def head_field(face: Face, others: Sequence[Face], width: int, height: int) -> HeadField:
+def find_content(picture: Picture) -> Span:
+    """Return the picture without plain bars around it: their edges must stay straight."""
+    height, width = picture.shape[:2]
+    left, right = _bar(picture.swapaxes(0, 1)), _bar(picture.swapaxes(0, 1)[::-1])
+    return Span(left, _bar(picture), width - right, height - _bar(picture[::-1]))
+
+
+def head_field(face: Face, others: Sequence[Face], content: Span) -> HeadField:
     """Prepare the motion of a face's head in a picture with other faces in it."""
     points = face.landmarks[:, :2].astype(np.float64)
     broad = float(np.linalg.norm(points[LEFT] - points[RIGHT]))
     # The face's outline narrows in a three-quarter view; the head does not.
     broad = max(broad, 0.72 * _tall(points))
-    span = _span(points, broad, width, height)
+    span = _span(points, broad).clip(content)
     columns, rows = -(-(span.x1 - span.x0) // CELL), -(-(span.y1 - span.y0) // CELL)
     x = (span.x0 + (np.arange(columns) + 0.5) * CELL - 0.5)[None, :]
     y = (span.y0 + (np.arange(rows) + 0.5) * CELL - 0.5)[:, None]
     radius = _radius(points, broad, x, y)
     weight = smoothstep(1 - (radius - 1.0) / 0.95).astype(np.float64)
-    weight *= _still_border(points, broad, (width, height), x, y)
+    weight *= _still_border(points, broad, content, x, y)
     for other in others:
         neighbour = other.landmarks[:, :2].astype(np.float64)
         theirs = _radius(neighbour, max(_wide(neighbour), 0.72 * _tall(neighbour)), x, y)
@@ -101,28 +109,35 @@ def _radius(points: Reals, broad: float, x: Reals, y: Reals) -> Reals:
     return np.asarray(np.hypot(across, down), np.float64)
 
 
-def _span(points: Reals, broad: float, width: int, height: int) -> Span:
+def _span(points: Reals, broad: float) -> Span:
     middle = _middle(points)
     reach = np.array([0.62 * broad, 0.78 * _tall(points)]) * 1.95
     low, high = np.floor(middle - reach), np.ceil(middle + reach) + 1
-    picture = Span(0, 0, width, height)
-    return Span(int(low[0]), int(low[1]), int(high[0]), int(high[1])).clip(picture)
+    return Span(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
 
 
-def _still_border(
-    points: Reals,
-    broad: float,
-    size: tuple[int, int],
-    x: Reals,
-    y: Reals,
-) -> Reals:
+def _still_border(points: Reals, broad: float, content: Span, x: Reals, y: Reals) -> Reals:
     """Return a weight that is 0 on the picture's border: hair that touches it must not tear off.
 
     A face close to the border moves less, because its motion has little room to fade.
     """
-    width, height = size
-    away = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
+    x0, y0, x1, y1 = content
+    away = np.minimum(np.minimum(x - x0, x1 - 1 - x), np.minimum(y - y0, y1 - 1 - y))
     fade = smoothstep((away - CELL) / (0.3 * broad)).astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
-    room = min(low[0], low[1], width - 1 - high[0], height - 1 - high[1])
+    room = min(low[0] - x0, low[1] - y0, x1 - 1 - high[0], y1 - 1 - high[1])
     return np.asarray(fade * (0.5 + 0.5 * float(smoothstep(room / (0.3 * broad)))), np.float64)
+
+
+def _bar(rows: Picture) -> int:
+    """Return how many of the first rows are a plain bar, 0 where they are plain background.
+
+    Behind the edge of a bar most of the row is something else; behind a background, a little hair.
+    """
+    span = rows.max(axis=1).astype(np.int16) - rows.min(axis=1)
+    filled = np.flatnonzero(span.max(axis=1) > PLAIN)
+    if not len(filled) or filled[0] in (0, len(rows) - 1):
+        return 0
+    start = int(filled[0])
+    other = np.abs(rows[start + 1].astype(np.int16) - rows[0, 0]).max(axis=1) > 4 * PLAIN
+    return start if other.mean() > 0.5 else 0

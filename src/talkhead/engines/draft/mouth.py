@@ -14,6 +14,7 @@ from talkhead.engines.draft.geometry import (
     Floats,
     Fold,
     Patch,
+    Span,
     follow,
     monotone,
     smoothstep,
@@ -48,6 +49,7 @@ class Lips:
     lower_outer: Floats
     seam: Floats  # where the lips meet when they close
     chin: Floats
+    floor: Floats  # where the throat, or the picture, stands still
     across: Floats  # -1 at the left inner corner, 0 in the middle, 1 at the right one
     apart: Floats  # 0 in the middle to 1 at the outline of the face, on either side
     jaw: Floats  # 1 over the chin to 0 at the angles of the jaw
@@ -80,8 +82,8 @@ class Opening:
         return self.after[2]
 
 
-def find_lips(picture: Picture, face: Face) -> Lips:
-    """Measure a face's mouth."""
+def find_lips(picture: Picture, face: Face, content: Span) -> Lips:
+    """Measure a face's mouth in the part of the picture that is not plain bars."""
     points = face.landmarks[:, :2].astype(np.float64)
     axes = _axes(points)
     spots = axes.local(points)
@@ -113,6 +115,7 @@ def find_lips(picture: Picture, face: Face) -> Lips:
         lower_outer=curves[3],
         seam=upper_inner + np.float32(0.42) * (lower_inner - upper_inner),
         chin=np.maximum(monotone(spots[list(JAW), 0], spots[list(JAW), 1], u), curves[3] + 0.12),
+        floor=np.minimum(_border(axes, u, content.y1 - 1) - 0.02, bottom - 0.04).astype(np.float32),
         across=across.astype(np.float32),
         apart=np.abs(apart).astype(np.float32),
         jaw=smoothstep(1 - (np.abs(apart) - 0.30) / 0.80),
@@ -147,7 +150,7 @@ def open_lips(lips: Lips, mouth: Mouth) -> Opening:
     lens = _lens(at(lips.across) / (1 - 0.22 * rounded), rounded)
     level = rounded * (0.35 + 0.5 * lips.smile) * np.maximum(at_middle(lips, lips.seam) - seam, 0)
     sink = (0.22 * max(down, 0.0) * (1 - lens) + level) * corners
-    inside = smoothstep((1.02 - np.abs(at(lips.across))) / 0.10)
+    inside = smoothstep((1.12 - np.abs(at(lips.across))) / 0.10)
     top = inner_up + inside * (seam - inner_up) - up * lens + sink
     bottom = np.maximum(inner_low + inside * (seam - inner_low) + down * lens + sink, top)
     moved_up, moved_down = top - inner_up, bottom - inner_low
@@ -160,7 +163,9 @@ def open_lips(lips: Lips, mouth: Mouth) -> Opening:
     upper_edge = np.minimum(upper_edge, top - 2e-3)
     lower_edge = np.maximum(lower_edge, bottom + 2e-3)
     apart = (lens > 0) & (bottom - top > 1e-3)
-    dropped = np.maximum(chin + 0.82 * down * at(lips.jaw), lower_edge + 0.05)
+    # Near the lower border the chin stays, and the lip comes down on it.
+    drop = np.minimum(0.82 * down * at(lips.jaw), 0.7 * np.maximum(lips.floor - chin, 0))
+    dropped = np.maximum(chin + drop, lower_edge + 0.05)
     after = (upper_edge, top, bottom, lower_edge, dropped)
     return Opening(
         (outer_up, inner_up, inner_low, outer_low, chin),
@@ -178,11 +183,10 @@ def fold_lips(lips: Lips, opening: Opening) -> Fold:
     patch = lips.patch
     u, v = patch.u, patch.v
     edge = np.full_like(u, v[0, 0] + 0.02)
-    floor = np.full_like(u, v[-1, 0] - 0.02)
     outer_up, inner_up, inner_low, outer_low, chin = opening.before
     to_outer_up, to_inner_up, to_inner_low, to_outer_low, to_chin = opening.after
     hollow, to_hollow = 0.55 * outer_low + 0.45 * chin, 0.55 * to_outer_low + 0.45 * to_chin
-    floor = np.maximum(floor, to_chin + 0.05)
+    floor = np.maximum(lips.floor, to_chin + 0.05)
     upper = follow(v, (edge, to_outer_up, to_inner_up), (edge, outer_up, inner_up))
     lower = follow(
         v,
@@ -221,6 +225,12 @@ def _axes(points: NDArray[np.float64]) -> Axes:
     along /= np.linalg.norm(along)
     down = np.array([-along[1], along[0]])
     return Axes(points[[78, 308, 13, 14]].mean(axis=0), along, down, width)
+
+
+def _border(axes: Axes, u: Floats, row: int) -> NDArray[np.float64]:
+    """Return v of a row of pixels for each column (n,)."""
+    away = (row - axes.origin[1]) / axes.unit
+    return np.asarray((away - u * axes.along[1]) / max(float(axes.down[1]), 0.2), np.float64)
 
 
 def _cheeks(spots: NDArray[np.float64], numbers: tuple[int, ...], sign: int) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from talkhead.engines import Face, Picture
 from talkhead.engines.draft.eyes import Eye, close_lid, find_eyes, fold_eye, paint_lid
 from talkhead.engines.draft.geometry import Floats, Fold, Patch, Span, colours, sample, transform
-from talkhead.engines.draft.head import HeadField, head_field
+from talkhead.engines.draft.head import HeadField, find_content, head_field
 from talkhead.engines.draft.mouth import Lips, find_lips, fold_lips, open_lips, parted
 from talkhead.engines.draft.pose import Pose
 from talkhead.engines.draft.teeth import Inside, fill, make_inside
@@ -36,9 +36,13 @@ class Renderer:
 
     def __init__(self, picture: Picture, faces: Sequence[Face], seed: int) -> None:
         self._picture = np.ascontiguousarray(picture).copy()
+        content = find_content(self._picture)
         self._actors = tuple(
-            _cast(
-                self._picture, face, [other for other in faces if other is not face], seed + number
+            _Actor(
+                head_field(face, [other for other in faces if other is not face], content),
+                lips := find_lips(self._picture, face, content),
+                make_inside(self._picture, face, lips, seed + number),
+                find_eyes(self._picture, face),
             )
             for number, face in enumerate(faces)
         )
@@ -50,17 +54,6 @@ class Renderer:
             # The boxes of heads may overlap: what the last one changed is the next one's source.
             _draw(out, out.copy() if number else self._picture, actor, pose)
         return out
-
-
-def _cast(picture: Picture, face: Face, others: Sequence[Face], seed: int) -> _Actor:
-    height, width = picture.shape[:2]
-    lips = find_lips(picture, face)
-    return _Actor(
-        head_field(face, others, width, height),
-        lips,
-        make_inside(picture, face, lips, seed),
-        find_eyes(picture, face),
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

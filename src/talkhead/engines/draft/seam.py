@@ -63,7 +63,7 @@ def _look(
     moved = line + _smooth(v[row, 0] - line, sure)
     # Teeth are pale: bright, yet little red for it. The dark line is the other way round.
     pale = red / (bright + 8) < 0.92 * typical_red / (typical_bright + 8)
-    tooth = pale & (bright > 0.7 * typical_bright) & (typical_red > FAINT)
+    tooth = pale & (bright > 0.85 * typical_bright) & (typical_red > FAINT)
     tooth &= np.abs(v - moved) < 0.045
     tooth &= (v > 0.5 * (upper_outer + line)) & (v < 0.5 * (lower_outer + line))
     tall = tooth.sum(axis=0) * float(v[1, 0] - v[0, 0])
