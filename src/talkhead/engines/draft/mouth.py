@@ -30,7 +30,9 @@ OUTER_LOWER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 INNER_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 INNER_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 JAW = (172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397)
-CHEEKS_LEFT, CHEEKS_RIGHT = (132, 58, 172), (361, 288, 397)
+# The face's outline from the temple down to the chin.
+OUTLINE_LEFT = (234, 93, 132, 58, 172, 136, 150, 149, 176)
+OUTLINE_RIGHT = (454, 323, 361, 288, 397, 365, 379, 378, 400)
 NOSE = (2, 97, 326)
 CHIN = 152
 EYES = ((33, 133), (362, 263))
@@ -51,7 +53,8 @@ class Lips:
     chin: Floats
     floor: Floats  # where the throat, or the picture, stands still
     across: Floats  # -1 at the left inner corner, 0 in the middle, 1 at the right one
-    apart: Floats  # 0 in the middle to 1 at the outline of the face, on either side
+    apart: Floats  # 0 in the middle to 1 at the outline of the face, level with the mouth
+    apart_at: Floats  # (m, n), the same at each height
     jaw: Floats  # 1 over the chin to 0 at the angles of the jaw
     corners: Floats  # 1 between the corners to 0 in the cheeks
     middle: float  # u of the middle of the lips
@@ -65,7 +68,6 @@ class Opening:
 
     before: tuple[Floats, ...]  # upper outer, upper inner, lower inner, lower outer, chin
     after: tuple[Floats, ...]
-    aside: Floats  # from each column to its source at the lips
     narrow: float  # width over width in the picture
     raised: float  # how far the upper lip went up
     rounded: float  # 0..1
@@ -87,7 +89,10 @@ def find_lips(picture: Picture, face: Face, content: Span) -> Lips:
     points = face.landmarks[:, :2].astype(np.float64)
     axes = _axes(points)
     spots = axes.local(points)
-    left, right = _cheeks(spots, CHEEKS_LEFT, -1), _cheeks(spots, CHEEKS_RIGHT, 1)
+    left, right = (
+        _outline(spots, numbers, sign, np.zeros(1, np.float32))[0]
+        for numbers, sign in ((OUTLINE_LEFT, -1), (OUTLINE_RIGHT, 1))
+    )
     top = float(spots[list(NOSE), 1].min()) - 0.12
     bottom = float(spots[CHIN, 1]) + BELOW_CHIN
     patch = Patch.over(axes, (max(1.3 * left, -1.7), top), (min(1.3 * right, 1.7), bottom), NODES)
@@ -104,8 +109,14 @@ def find_lips(picture: Picture, face: Face, content: Span) -> Lips:
     across = np.where(
         u < middle, (u - middle) / (middle - inner_left), (u - middle) / (inner_right - middle)
     )
-    side = np.where(u < middle, left, right)  # signed half width of the face
-    apart = (u - middle) / (side - middle)  # 0 in the middle, 1 at the cheeks' outline
+    side = np.where(u < middle, left, right)  # signed half width of the face at the mouth
+    rows = patch.v[:, 0]
+    sides = np.where(
+        u < middle,
+        _outline(spots, OUTLINE_LEFT, -1, rows)[:, None],
+        _outline(spots, OUTLINE_RIGHT, 1, rows)[:, None],
+    )
+    apart = (u - middle) / (side - middle)  # 0 in the middle, 1 at the outline
     eyes = axes.unit * np.linalg.norm(spots[list(EYES[0])].mean(0) - spots[list(EYES[1])].mean(0))
     return Lips(
         patch=patch,
@@ -118,6 +129,7 @@ def find_lips(picture: Picture, face: Face, content: Span) -> Lips:
         floor=np.minimum(_border(axes, u, content.y1 - 1) - 0.02, bottom - 0.04).astype(np.float32),
         across=across.astype(np.float32),
         apart=np.abs(apart).astype(np.float32),
+        apart_at=((u - middle) / (sides - middle)).astype(np.float32),
         jaw=smoothstep(1 - (np.abs(apart) - 0.30) / 0.80),
         corners=smoothstep(
             1 - (np.abs(u - middle) - 0.45) / np.clip(np.abs(side) - 0.45, 0.2, 0.6)
@@ -131,10 +143,9 @@ def find_lips(picture: Picture, face: Face, content: Span) -> Lips:
 def open_lips(lips: Lips, mouth: Mouth) -> Opening:
     """Move the curves of the lips and the chin to a mouth shape."""
     rounded = max(-mouth.spread, 0.0)
-    narrow = 1 + 0.13 * max(mouth.spread, 0.0) - (0.30 + 0.10 * lips.smile) * rounded
+    narrow = 1 + 0.13 * max(mouth.spread, 0.0) - (0.30 + 0.16 * lips.smile) * rounded
     u = lips.patch.u
-    aside = (u - lips.middle) * (1 / narrow - 1) * _reach(lips, narrow)
-    source = u + aside
+    source = u + (u - lips.middle) * (1 / narrow - 1) * _reach(lips, lips.apart, narrow)
 
     def at(curve: Floats) -> Floats:
         return np.interp(source, u, curve).astype(np.float32)
@@ -144,7 +155,7 @@ def open_lips(lips: Lips, mouth: Mouth) -> Opening:
     )
     seam, chin, corners = at(lips.seam), at(lips.chin), at(lips.corners)
     aperture = _seen(mouth)
-    up = _raised(mouth, rounded) - 0.03 * rounded * lips.smile
+    up = _raised(mouth, rounded, lips.smile)
     down = aperture - up
     # A rounded mouth opens in the middle only: its sides stay sealed.
     lens = _lens(at(lips.across) / (1 - 0.22 * rounded), rounded)
@@ -170,7 +181,6 @@ def open_lips(lips: Lips, mouth: Mouth) -> Opening:
     return Opening(
         (outer_up, inner_up, inner_low, outer_low, chin),
         tuple(curve.astype(np.float32) for curve in after),
-        aside.astype(np.float32),
         narrow,
         up,
         rounded,
@@ -193,7 +203,8 @@ def fold_lips(lips: Lips, opening: Opening) -> Fold:
         (to_inner_low, to_outer_low, to_hollow, to_chin, floor),
         (inner_low, outer_low, hollow, chin, floor),
     )
-    aside = opening.aside * _near(v)
+    reach = _reach(lips, lips.apart_at, opening.narrow)
+    aside = (u - lips.middle) * np.float32(1 / opening.narrow - 1) * reach * _near(v)
     cut = 0.5 * (to_inner_up + to_inner_low)
     return Fold(
         patch.pixels(np.dstack([aside, upper])),
@@ -233,9 +244,14 @@ def _border(axes: Axes, u: Floats, row: int) -> NDArray[np.float64]:
     return np.asarray((away - u * axes.along[1]) / max(float(axes.down[1]), 0.2), np.float64)
 
 
-def _cheeks(spots: NDArray[np.float64], numbers: tuple[int, ...], sign: int) -> float:
-    """Return u of the face's outline beside the mouth; a face turned away keeps some cheek."""
-    return sign * max(0.75, float(np.mean(sign * spots[list(numbers), 0])))
+def _outline(
+    spots: NDArray[np.float64], numbers: tuple[int, ...], sign: int, rows: Floats
+) -> Floats:
+    """Return u of the face's outline at each v (m,); a face turned away keeps some cheek."""
+    edge = spots[list(numbers)]
+    return np.asarray(
+        sign * np.maximum(sign * monotone(edge[:, 1], edge[:, 0], rows), 0.75), np.float32
+    )
 
 
 def _fan_out(curves: list[Floats], spots: NDArray[np.float64], u: Floats) -> tuple[Floats, ...]:
@@ -254,9 +270,11 @@ def _seen(mouth: Mouth) -> float:
     return mouth.aperture + more
 
 
-def _raised(mouth: Mouth, rounded: float) -> float:
+def _raised(mouth: Mouth, rounded: float, smile: float) -> float:
     """Return how far the upper lip goes up; the rest of the opening is the jaw's."""
-    wanted = 0.26 * mouth.aperture * (1 - 0.5 * rounded) + 0.035 * mouth.bite
+    # A rounded mouth hides its teeth under the lip; a smile's lip is too high for that already.
+    share = 0.26 - rounded * (0.13 - 0.25 * smile)
+    wanted = share * mouth.aperture + 0.035 * mouth.bite
     if mouth.spread > 0:
         wanted += 0.02 * mouth.spread * min(mouth.aperture / 0.06, 1.0)
     return min(wanted, 0.085, mouth.aperture)
@@ -268,10 +286,10 @@ def _lens(across: Floats, rounded: float) -> Floats:
     return np.asarray(base ** (0.8 - 0.22 * rounded), np.float32)
 
 
-def _reach(lips: Lips, narrow: float) -> Floats:
-    """Return how much of the narrowing each column follows: the outline of the face stays."""
+def _reach(lips: Lips, apart: Floats, narrow: float) -> Floats:
+    """Return how much of the narrowing each place follows: the outline of the face stays."""
     corner = 0.5 * min(narrow, 1.0) * float(np.interp(lips.middle + 0.5, lips.patch.u, lips.apart))
-    return 1 - smoothstep((lips.apart - corner) / (1.0 - corner))
+    return 1 - smoothstep((apart - corner) / (1.0 - corner))
 
 
 def _near(v: Floats) -> Floats:
