@@ -21,7 +21,7 @@ FINER = 4  # layers are drawn this many times larger, then averaged
 # Millimetres as seen from the front, from the middle outwards: the arch narrows those at the side.
 UPPER_EDGES, UPPER_HEIGHTS = (
     (0.0, 8.4, 14.6, 20.6, 25.2, 28.6, 31.0),
-    (10.2, 9.0, 9.8, 8.2, 7.4, 6.6),
+    (10.2, 9.5, 10.0, 8.8, 8.0, 7.2),
 )
 LOWER_EDGES, LOWER_HEIGHTS = (
     (0.0, 5.2, 10.6, 16.4, 21.2, 24.8, 27.0),

@@ -1,5 +1,7 @@
 """What a frame must keep of the picture, and what it must change."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -203,3 +205,19 @@ def test_small_motion_does_not_soften_the_face() -> None:
         for part in (picture, frame)
     ]
     assert sharp[1] > 0.85 * sharp[0]
+
+
+@pytest.mark.parametrize("name", [ASTRONAUT, "woman_frontal_closed"])
+def test_nothing_pops_as_a_pose_changes_slowly(name: str) -> None:
+    picture, faces = load(name), faces_of(name)
+    renderer = Renderer(picture, faces, 0)
+    runs = {
+        "opening": [Pose(Mouth(0.1 * k / 20)) for k in range(21)],
+        "narrowing": [Pose(Mouth(0.12, 0.6 - 1.5 * k / 20)) for k in range(21)],
+        "pressing": [Pose(Mouth(press=k / 20)) for k in range(21)],
+        "blinking": [Pose(blink=k / 20) for k in range(21)],
+    }
+    for what, poses in runs.items():
+        frames = [renderer.frame([pose]).astype(int) for pose in poses]
+        steps = [np.abs(b - a).sum() for a, b in pairwise(frames)]
+        assert max(steps) < 4 * np.median(steps), what
