@@ -6,7 +6,7 @@ nobody has to know beforehand how the text falls on the utterances. Where the te
 disagree, a second grammar also allows any phone between the words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,14 +19,15 @@ from talkhead.engines.draft.words import pronounce
 Sound = NDArray[np.int16]  # (n,), 16 kHz mono
 Transition = tuple[int, int, float] | tuple[int, int, float, str]
 
+# What may be said beside the text: enough phones for every mouth shape, and no more, for speed.
 # fmt: off
 PHONES = (
-    "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH",
-    "IH", "IY", "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH",
-    "UW", "V", "W", "Y", "Z", "ZH",
+    "AA", "AE", "AH", "B", "D", "DH", "EH", "ER", "F", "G", "HH", "IH", "IY", "K", "L", "M", "N",
+    "OW", "P", "R", "S", "SH", "T", "UW", "V", "W", "Z",
 )
 # fmt: on
 LOOP_WORDS = {f"~{phone}": phone for phone in PHONES}  # words of one phone
+BEAMS = {"beam": 1e-30, "pbeam": 1e-30, "wbeam": 1e-18}  # the defaults are slower, no better
 SILENT = frozenset({"SIL", "+NSN+", "+SPN+"})
 SAMPLE_RATE = 16_000  # Hz
 FRAME = 0.01  # seconds
@@ -46,13 +47,19 @@ LEAST_COVERED = 0.8  # of the loud frames; a wrong text often ends up as one lon
 LEAST_WORDS = 0.5  # of the spoken time that must be the text's own words
 
 
+class Passage(NamedTuple):
+    """The part of a text in which an utterance is looked for."""
+
+    words: Sequence[str]
+    expected: int  # the word that it is likely to start with
+    latest: int  # the last word that it may start with
+
+
 class Aligned(NamedTuple):
     """An utterance's phones, and what of the text it holds."""
 
     phones: tuple[Phone, ...]  # seconds from the start of the utterance
-    used: int  # how many of the given words lie before the utterance's end
-    fit: float  # mean score
-    words: float  # share of the spoken time that is the text's own words
+    used: int  # how many of the passage's words lie before the utterance's end
 
 
 class _Timed(NamedTuple):
@@ -87,14 +94,11 @@ class _Timed(NamedTuple):
     @property
     def aligned(self) -> Aligned:
         """Return the finding in seconds."""
-        spoken = [entry for entry in self.entries if entry[1] not in SILENT]
-        looped = sum(entry[3] for entry in spoken if entry[0] in LOOP_WORDS)
-        total = sum(entry[3] for entry in spoken)
         phones = tuple(
             Phone("SIL" if name in SILENT else name, start * FRAME, (start + frames) * FRAME)
             for _, name, start, frames, _ in self.entries
         )
-        return Aligned(phones, self.used, self.fit, 1 - looped / total if total else 0.0)
+        return Aligned(phones, self.used)
 
 
 class Aligner:
@@ -102,7 +106,7 @@ class Aligner:
 
     def __init__(self) -> None:
         # without bestpath the word times come from one path and always fit the second pass
-        self._decoder = pocketsphinx.Decoder(lm=None, bestpath=False, loglevel="FATAL")
+        self._decoder = pocketsphinx.Decoder(lm=None, bestpath=False, loglevel="FATAL", **BEAMS)
         for word, phone in LOOP_WORDS.items():
             self._decoder.add_word(word, phone, False)
 
@@ -118,40 +122,34 @@ class Aligner:
             if lookup(word) is None:
                 self._decoder.add_word(word, pronounce(word, lookup), False)
 
-    def align(self, sound: Sound, words: Sequence[str], expected: int) -> Aligned | None:
-        """Return how the utterance says a run of the words, or None where it does not.
+    def align(self, sound: Sound, passage: Passage, pulse: Callable[[], None]) -> Aligned | None:
+        """Return how the utterance says a run of the passage's words, or None where it does not.
 
-        The run is likely to start at words[expected]. All words must be known or added.
+        All words must be known or added. pulse is called after each of up to six passes.
         """
-        plain = self._run(sound, words, expected, _grammar(words, expected))
         loud = _loud(sound)
+        plain = self._run(sound, passage, _grammar(passage), pulse)
         if plain and plain.fits(loud) and not plain.doubtful:
             return plain.aligned
-        loose = self._run(sound, words, expected, _loose_grammar(words, expected))
-        if loose and loose.fits(loud) and loose.aligned.words >= LEAST_WORDS:
-            return loose.aligned
-        return None
+        loose = self._run(sound, passage, _loose_grammar(passage), pulse)
+        return loose.aligned if loose and loose.fits(loud) else None
 
     def _run(
-        self, sound: Sound, words: Sequence[str], expected: int, grammar: list[Transition]
+        self, sound: Sound, passage: Passage, grammar: list[Transition], pulse: Callable[[], None]
     ) -> _Timed | None:
-        decoder, final = self._decoder, len(words)
+        decoder, final = self._decoder, len(passage.words)
         decoder.add_fsg("text", decoder.create_fsg("text", final + 1, final, grammar))
         decoder.activate_search("text")
-        self._pass(sound)
-        if decoder.hyp() is None:
+        said = self._listen(sound, pulse)
+        if not said or _text_share(said) < LEAST_WORDS:
             return None
-        segments = [segment.word for segment in decoder.seg()]
-        said = [_bare(word) for word in segments if not word.startswith(("<", "[", "("))]
-        if not said:
+        said_words = [word for word, _ in said]
+        decoder.set_align_text(" ".join(said_words))
+        if not self._listen(sound, pulse):
             return None
-        decoder.set_align_text(" ".join(said))
-        self._pass(sound)
-        if decoder.hyp() is None:
-            return None
-        decoder.set_alignment()
         try:
-            self._pass(sound)
+            decoder.set_alignment()
+            self._pass(sound, pulse)
             entries = [
                 (_bare(word.name), phone.name, phone.start, phone.duration, phone.score)
                 for word in decoder.get_alignment()
@@ -159,40 +157,58 @@ class Aligner:
             ]
         except RuntimeError:  # too few frames for the phones
             return None
-        return _Timed(entries, _count_used(said, words, expected))
+        return _Timed(entries, _count_used(said_words, passage))
 
-    def _pass(self, sound: Sound) -> None:
+    def _listen(self, sound: Sound, pulse: Callable[[], None]) -> list[tuple[str, int]]:
+        """Run the active search; return the words said and their frames, none if it found no way.
+
+        Silence and noise are left out.
+        """
+        self._pass(sound, pulse)
+        if self._decoder.hyp() is None:
+            return []
+        segments = [(s.word, s.end_frame - s.start_frame + 1) for s in self._decoder.seg()]
+        return [(_bare(word), n) for word, n in segments if not word.startswith(("<", "[", "("))]
+
+    def _pass(self, sound: Sound, pulse: Callable[[], None]) -> None:
         """Run the active search over the utterance."""
         self._decoder.start_utt()
         self._decoder.process_raw(sound.tobytes(), full_utt=True)
         self._decoder.end_utt()
+        pulse()
 
 
-def _grammar(words: Sequence[str], expected: int) -> list[Transition]:
+def _grammar(passage: Passage) -> list[Transition]:
     """Return transitions between len(words) + 2 states; the last one is the start.
 
     State i lies before words[i], state len(words) is the end.
     """
+    words, expected, latest = passage
     final = len(words)
-    start = final + 1
-    grammar: list[Transition] = [(start, expected, NEXT)]
+    grammar: list[Transition] = [(final + 1, expected, NEXT)]
+    grammar += [(final + 1, index, ELSEWHERE / (latest + 1)) for index in range(latest + 1)]
     for index, word in enumerate(words):
-        grammar.append((start, index, ELSEWHERE / final))
         grammar.append((index, index + 1, NEXT, word))
         grammar.append((index, index + 1, SKIP))
         grammar.append((index, final, END))
     return grammar
 
 
-def _loose_grammar(words: Sequence[str], expected: int) -> list[Transition]:
+def _loose_grammar(passage: Passage) -> list[Transition]:
     """Return the grammar with a loop over all phones before and after every word."""
-    grammar = _grammar(words, expected)
-    for index in range(len(words) + 1):
-        loop = len(words) + 2 + index
-        grammar.append((index, loop, ENTER_LOOP))
-        grammar += [(loop, loop, LOOP, word) for word in LOOP_WORDS]
-        grammar.append((loop, index, NEXT))
+    grammar = _grammar(passage)
+    states = len(passage.words) + 2
+    for index in range(len(passage.words) + 1):
+        grammar.append((index, states + index, ENTER_LOOP))
+        grammar += [(states + index, states + index, LOOP, word) for word in LOOP_WORDS]
+        grammar.append((states + index, index, NEXT))
     return grammar
+
+
+def _text_share(said: Sequence[tuple[str, int]]) -> float:
+    """Return which share of the frames is taken by words of the text."""
+    looped = sum(frames for word, frames in said if word in LOOP_WORDS)
+    return 1 - looped / sum(frames for _, frames in said)
 
 
 def _loud(sound: Sound) -> NDArray[np.bool_]:
@@ -209,15 +225,16 @@ def _bare(word: str) -> str:
     return word.partition("(")[0]
 
 
-def _count_used(said: Sequence[str], words: Sequence[str], expected: int) -> int:
-    """Return how many of the words lie before the end of what was said."""
+def _count_used(said: Sequence[str], passage: Passage) -> int:
+    """Return how many of the passage's words lie before the end of what was said."""
+    words, expected, latest = passage
     text = [word for word in said if word not in LOOP_WORDS]
-    ends = []
-    for start in sorted(range(len(words)), key=lambda index: abs(index - expected)):
+    spans = []
+    for start in range(latest + 1):
         end = start
         for word in text:
             end = next((i + 1 for i in range(end, len(words)) if words[i] == word), len(words) + 1)
         if end <= len(words):
-            ends.append((end - start, end))
+            spans.append((end - start, abs(start - expected), end))
     # the run with the fewest words left out; among equals, the one nearest to the expected start
-    return min(ends, key=lambda span: span[0])[1] if text and ends else 0
+    return min(spans)[2] if text and spans else 0

@@ -5,6 +5,7 @@ Speech is heard in utterances cut at pauses, so memory does not grow with its le
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,7 +14,7 @@ import pocketsphinx
 from numpy.typing import NDArray
 
 from talkhead.engines import Phone, Tick
-from talkhead.engines.draft.align import FRAME, SAMPLE_RATE, SILENT, Aligner, Sound
+from talkhead.engines.draft.align import FRAME, SAMPLE_RATE, SILENT, Aligner, Passage, Sound
 from talkhead.engines.draft.words import latin_share, spoken_words
 
 __all__ = ["SAMPLE_RATE", "SIL", "PhoneTrack", "Source", "find_phones", "is_english"]
@@ -42,6 +43,7 @@ DITHER = 1.0  # of 32768; digital silence has no logarithm, and espeak's pauses 
 WORDS_PER_SECOND = 5.0  # fast speech
 SPARE_WORDS = 12
 BACKWARD = 2  # words that an utterance may repeat, because the one before took them by mistake
+FORWARD = 5  # words that it may leave out at its start
 MOST_LOST = 4  # utterances without a match after which the text is given up
 LEAST_KNOWN = 0.85  # of the words; French reaches .75 in the English dictionary, Spanish .79
 
@@ -212,8 +214,12 @@ def _align(
         found = None
         if at < len(words) and lost < MOST_LOST:
             first = max(at - BACKWARD, 0)
-            last = at + SPARE_WORDS + round((seconds + lost_seconds) * WORDS_PER_SECOND)
-            found = aligner.align(utterance.sound, words[first:last], at - first)
+            missing = round(lost_seconds * WORDS_PER_SECOND)
+            last = at + missing + round(seconds * WORDS_PER_SECOND) + SPARE_WORDS
+            latest = min(at + missing + FORWARD, len(words) - 1) - first
+            passage = Passage(words[first:last], at - first, latest)
+            pulse = partial(tick, round(utterance.start * SAMPLE_RATE), samples)
+            found = aligner.align(utterance.sound, passage, pulse)
         if found:
             at, fitted, lost, lost_seconds = first + found.used, fitted + 1, 0, 0.0
             phones += utterance.place(found.phones)
