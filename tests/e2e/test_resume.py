@@ -103,7 +103,7 @@ def test_a_folder_of_another_job_is_refused(cli: Cli, speech: Path) -> None:
     other = write_wav(speech.with_name("other.wav"), read_wav(speech)[:32_000])
     changed = cli(*words(other), "--resume", job)
     assert (changed.status, "speakers.0.audio changed" in changed.err) == (2, True), changed.err
-    size = cli("talk", PORTRAIT, speech, "--size", "256", "-o", "out.mp4", "--resume", job)
+    size = cli("talk", PORTRAIT, speech, "--size", "320", "-o", "out.mp4", "--resume", job)
     assert (size.status, "request changed" in size.err) == (2, True), size.err
     missing = cli("talk", "--resume", "nothing", "-o", "out.mp4")
     assert (missing.status, "no unfinished job" in missing.err) == (2, True), missing.err

@@ -13,7 +13,7 @@ from support.harness import MEDIA, PORTRAITS, SPEECH, Cli, frames_digest, read_w
 import talkhead
 
 BUNDLED = ("library:astronaut.png", "library:librivox.flac")
-SMALL = ("--size", "256x256", "--seed", "1")
+SMALL = ("--size", "256x256", "--fit", "face", "--seed", "1")
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_portrait_and_a_recording_become_a_video(cli: Cli) -> None:
 
 def test_the_same_seed_gives_the_same_frames_and_another_seed_others(cli: Cli, short: Path) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        ended = cli("talk", BUNDLED[0], short, "--size", "256", "--seed", seed, "-o", f"{name}.mp4")
+        ended = cli("talk", BUNDLED[0], short, "--size", "320", "--seed", seed, "-o", f"{name}.mp4")
         assert ended.status == 0, ended.err
     first, again, other = (frames_digest(cli.folder / f"{name}.mp4") for name in "abc")
     assert first == again
@@ -60,11 +60,11 @@ def test_the_same_seed_gives_the_same_frames_and_another_seed_others(cli: Cli, s
 def test_an_unset_seed_is_random_and_reported(cli: Cli, short: Path) -> None:
     seeds = set()
     for name in "ab":
-        ended = cli("talk", BUNDLED[0], short, "--size", "256", "-o", f"{name}.mp4", "--json")
+        ended = cli("talk", BUNDLED[0], short, "--size", "320", "-o", f"{name}.mp4", "--json")
         seeds.add(ended.json["seed"])
     assert len(seeds) == 2
     seed = next(iter(seeds))
-    ended = cli("talk", BUNDLED[0], short, "--size", "256", "--seed", seed, "-o", "c.mp4", "--json")
+    ended = cli("talk", BUNDLED[0], short, "--size", "320", "--seed", seed, "-o", "c.mp4", "--json")
     assert ended.json["seed"] == seed
 
 
@@ -190,7 +190,7 @@ def test_a_request_file(cli: Cli, short: Path) -> None:
         "options": {"blinks": False, "head_motion": 0},
     }
     (cli.folder / "request.json").write_text(json.dumps(request))
-    ended = cli("talk", "--request", "request.json", "--size", "256", "-o", "still.mp4")
+    ended = cli("talk", "--request", "request.json", "--size", "320", "-o", "still.mp4")
     assert ended.status == 0, ended.err
 
 
