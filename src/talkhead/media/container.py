@@ -9,6 +9,7 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition
 
+from talkhead.errors import TalkheadError
 from talkhead.media.sniff import Kind, bad_input, sniff
 
 MAX_STREAMS = 16
@@ -64,7 +65,7 @@ def start_of(stream: av.VideoStream | av.AudioStream) -> float:
     return float(stream.start_time * stream.time_base)
 
 
-def damaged(path: Path, field: str, kind: Kind, error: av.FFmpegError) -> Exception:
+def damaged(path: Path, field: str, kind: Kind, error: av.FFmpegError) -> TalkheadError:
     """Return the error for a file that starts like its kind but cannot be read on."""
     return bad_input(
         field,

@@ -1,6 +1,8 @@
 """Portraits from files: upright, sRGB, 8 bits, without transparency."""
 
 import io
+import re
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from talkhead.engines import Picture
+from talkhead.errors import Code, TalkheadError
 from talkhead.media.sniff import GIF, HEIC, TIFF, Kind, bad_input, sniff
 
 MAX_PIXELS = 32_000_000
@@ -18,6 +21,9 @@ BACKGROUND = (255, 255, 255)  # shows through where a picture is transparent, as
 
 SIDEWAYS = {5, 6, 7, 8}  # values of the EXIF orientation that swap width and height
 ORIENTATION = 0x0112
+
+# What Pillow's readers raise for damaged files; its AVIF reader has no better than RuntimeError
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error)
 
 EXPORT = {
     GIF: "save one frame of it as PNG",
@@ -30,8 +36,8 @@ EXPORT = {
 def read_image(path: Path, field: str = "") -> Picture:
     """Return a portrait as RGB uint8 (height, width, 3), turned upright and converted to sRGB.
 
-    Transparent parts show white. Raises E_INPUT_VALIDATION for what is no still picture, is damaged
-    or has more than 32 megapixels, which is known before anything is decoded.
+    Transparent parts show white. Raises E_INPUT_VALIDATION for what is no still picture or damaged,
+    and E_MEDIA_UNSAFE, before decoding anything, for more than 32 megapixels.
     """
     with _opened(path, field) as image:
         orientation = int(image.getexif().get(ORIENTATION, 1))
@@ -64,15 +70,16 @@ def _opened(path: Path, field: str) -> Iterator[Image.Image]:
                 _check(image, path, field)
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise _too_large(path, field, "more pixels than Pillow opens") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        pixels = re.search(r"\d+", str(error))  # Pillow tells the size in words only
+        raise _too_large(path, field, int(pixels[0]) if pixels else 0) from error
+    except DAMAGE as error:
         raise _damaged(path, field, kind, error) from error
 
 
 def _check(image: Image.Image, path: Path, field: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise _too_large(path, field, f"{width}x{height}")
+        raise _too_large(path, field, width * height)
     if min(width, height) < MIN_SIDE:
         raise bad_input(
             field,
@@ -83,14 +90,16 @@ def _check(image: Image.Image, path: Path, field: str) -> None:
         raise bad_input(field, f"{path.name} is animated", "save one frame of it as PNG")
 
 
-def _too_large(path: Path, field: str, size: str) -> Exception:
-    limit = MAX_PIXELS // 1_000_000
+def _too_large(path: Path, field: str, pixels: int) -> TalkheadError:
     return bad_input(
-        field, f"{path.name} is too large: {size}", f"scale it to at most {limit} megapixels"
+        field,
+        f"{path.name} has {pixels / 1e6:.0f} megapixels",
+        f"scale it to at most {MAX_PIXELS // 1_000_000} megapixels",
+        Code.MEDIA,
     )
 
 
-def _damaged(path: Path, field: str, kind: Kind, error: Exception) -> Exception:
+def _damaged(path: Path, field: str, kind: Kind, error: Exception) -> TalkheadError:
     return bad_input(
         field,
         f"{path.name} is a damaged or incomplete {kind.name} ({error})",

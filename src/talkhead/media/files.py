@@ -15,7 +15,7 @@ from talkhead.errors import Code, TalkheadError
 def whole_file(out: Path) -> Iterator[Path]:
     """Yield a partial name beside `out`, renamed to it at the end and deleted on any failure.
 
-    What libav or the system says of writing becomes E_FFMPEG.
+    What libav or the system says of writing becomes E_FFMPEG, or E_CAPACITY on a full disk.
     """
     partial = out.with_name(f".{out.stem.removeprefix('.')}.part{out.suffix}")
     try:
@@ -28,11 +28,16 @@ def whole_file(out: Path) -> Iterator[Path]:
 
 
 def not_written(out: Path, error: OSError | av.FFmpegError) -> TalkheadError:
-    """Return the error for a file that could not be written, with what is free in its folder."""
-    message = f"cannot write {out.name}: {error.strerror or error}"
-    if not out.parent.is_dir():
-        return TalkheadError(Code.ENCODE, message, f"the folder {out.parent} is missing")
-    free = shutil.disk_usage(out.parent).free / 1e6
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    todo = "free some space or choose another folder" if full else "check the folder's permissions"
-    return TalkheadError(Code.ENCODE, message, f"{out.parent} has {free:.0f} MB free; {todo}")
+    """Return E_CAPACITY for a full disk, saying what is free, else E_FFMPEG."""
+    reason = error.strerror or str(error)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        free = shutil.disk_usage(out.parent).free / 1e6
+        return TalkheadError(
+            Code.CAPACITY,
+            f"the disk is full: cannot write {out.name}",
+            f"{out.parent} has {free:.1f} MB free; free some space there, or set TALKHEAD_JOBS "
+            "to another disk; the job then continues",
+        )
+    return TalkheadError(
+        Code.ENCODE, f"cannot write {out.name}: {reason}", f"check the folder {out.parent}"
+    )

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import lcm
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from talkhead.media.files import whole_file
 from talkhead.media.mark import DigitalSource, append_xmp, xmp
 
 REORDER = 2  # frames: by how much x264 sends a picture ahead of its turn, with its pyramid
-OPTIONS = {"movflags": "faststart+use_metadata_tags"}
+SOUND_RATE = 48_000
+FINEST_CLOCK = 2**20  # ticks per second; no common clock of picture and sound is finer
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def join(segments: Sequence[Path], sound: Path | None, fps: Fraction, out: Path,
     it loads. It is marked as made by a machine, in its metadata and in XMP.
     """
     with whole_file(out) as partial:
-        with av.open(str(partial), "w", format="mp4", options=OPTIONS) as container:
+        with av.open(str(partial), "w", format="mp4", options=_options(fps)) as container:
             container.metadata.update(_metadata(tags))
             frames = _remux(segments, sound, fps, container)
         append_xmp(partial, xmp(tags.source, tags.software))
@@ -49,6 +51,15 @@ def write_thumbnail(picture: Picture, out: Path, tags: Tags) -> None:
     with whole_file(out) as partial:
         packet = xmp(tags.source, tags.software)
         Image.fromarray(picture).save(partial, "JPEG", quality=90, subsampling=0, xmp=packet)
+
+
+def _options(fps: Fraction) -> dict[str, str]:
+    """Return the muxer's options; the file's clock has to count frames and samples exactly."""
+    clock = lcm(SOUND_RATE, fps.numerator)
+    return {
+        "movflags": "faststart+use_metadata_tags",
+        "movie_timescale": str(clock if clock <= FINEST_CLOCK else SOUND_RATE),
+    }
 
 
 def _metadata(tags: Tags) -> dict[str, str]:

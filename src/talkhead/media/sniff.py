@@ -64,11 +64,11 @@ OLD_QUICKTIME = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 # What opens other files or addresses when it is played. None of it is media itself.
 PLAYLISTS = (
     (re.compile(rb"#EXTM3U|#EXT-X-|#EXTINF"), "an M3U playlist"),
-    (re.compile(rb"ffconcat version"), "an ffconcat list"),
-    (re.compile(rb"file\s+['\"/.\w]"), "an ffconcat list"),
+    (re.compile(rb"ffconcat version"), "an ffconcat playlist"),
+    (re.compile(rb"file\s+['\"/.\w]"), "an ffconcat playlist"),
     (re.compile(rb"\[playlist\]", re.IGNORECASE), "a PLS playlist"),
-    (re.compile(rb"\[reference\]|rtsptext", re.IGNORECASE), "a QuickTime or ASX reference"),
-    (re.compile(rb"v=0\r?\no="), "an SDP description"),
+    (re.compile(rb"\[reference\]|rtsptext", re.IGNORECASE), "a playlist that refers elsewhere"),
+    (re.compile(rb"v=0\r?\no="), "a stream description (SDP)"),
     (re.compile(rb"(?s).{0,2000}<(MPD|SmoothStreamingMedia)\b"), "a streaming manifest"),
     (re.compile(rb"(?s).{0,500}<(asx|smil|playlist)\b", re.IGNORECASE), "a playlist"),
     (re.compile(rb"(https?|file|rtsp|rtmp|concat|data)://?\S+\s*$"), "a link"),
@@ -210,8 +210,9 @@ def _text(text: bytes) -> str:
         return "an XML file, perhaps a server's error reply"
     if start.startswith((b"{", b"[")) and _is_json(text):
         return "a JSON file, perhaps a server's error reply"
-    printable = sum(byte >= 32 or byte in b"\t\n\r\f" for byte in text[:512])
-    if printable and printable == len(text[:512]):
+    control = any(byte < 32 and byte not in b"\t\n\r\f" for byte in start)
+    broken = len(start) - len(start.decode(errors="ignore").encode())
+    if not control and broken < min(4, len(start)):  # the cut may split one character
         return "a text file"
     return "no kind of file that talkhead knows"
 

@@ -18,6 +18,8 @@ from talkhead.media.sniff import bad_input
 Samples = NDArray[np.float32]  # (channels, n), full scale is -1..1
 
 LOUDEST = 8.0  # of full scale; louder floats are integers in disguise, or broken
+MOST_CHANNELS = 8
+UNSAFE_PLANES = 8  # PyAV 18.1 reads past the end of a frame with as many planes: it crashes
 GROUP = 16_384  # samples resampled at once; a codec's own frames are too small to be quick
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}  # what a soundtrack may have
 
@@ -211,8 +213,14 @@ def _skipped(packet: "av.Packet[av.AudioStream]") -> int:
 
 
 def _block(frame: av.AudioFrame, path: Path, field: str, warnings: list[str]) -> Block:
-    raw = frame.to_ndarray()
     count = frame.layout.nb_channels
+    if count > MOST_CHANNELS:
+        raise bad_input(
+            field, f"{path.name} has {count} channels", "export it as stereo", Code.AUDIO
+        )
+    if frame.format.is_planar and count >= UNSAFE_PLANES:
+        (frame,) = av.AudioResampler("flt", frame.layout, frame.sample_rate).resample(frame)
+    raw = frame.to_ndarray()
     planes = raw if frame.format.is_planar else raw.reshape(-1, count).T
     samples = _as_float(planes)
     if raw.dtype.kind == "f":

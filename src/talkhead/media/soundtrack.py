@@ -38,7 +38,9 @@ def write_soundtrack(sounds: Sequence[Sound], seconds: float, out: Path) -> None
     tracks = [_timeline(sound, channels, size) for sound in sounds]
     with (
         whole_file(out) as partial_file,
-        av.open(str(partial_file), "w", format="mp4") as container,
+        av.open(
+            str(partial_file), "w", format="mp4", options={"movie_timescale": str(RATE)}
+        ) as container,
     ):
         stream = container.add_stream("aac", rate=RATE, layout=LAYOUTS[channels])
         stream.bit_rate = BIT_RATES[channels]
