@@ -136,6 +136,7 @@ def _inputs(
         picture=view.picture,
         speakers=tuple(speakers),
         seed=seed,
+        bystanders=view.bystanders,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         sampling=request.sampling.model_dump(exclude_none=True),

@@ -27,6 +27,7 @@ class View:
     picture: Picture  # fitted to the working size
     found: tuple[Face, ...]  # all faces, in the original's pixels
     faces: tuple[Face, ...]  # one for each speaker, in the fitted picture's pixels
+    bystanders: tuple[Face, ...]  # the others, in the fitted picture's pixels
     reported: tuple[FaceFound, ...]
     width: int  # of the video
     height: int
@@ -86,6 +87,7 @@ def look(request: Talk, file: Path, spec: Spec) -> View:
         picture=fitted.picture,
         found=found,
         faces=mapped,
+        bystanders=tuple(fitted.face(face) for face in found if not _is_in(face, picked)),
         reported=tuple(_reported(face, picked, mapped) for face in found),
         width=width,
         height=height,
@@ -271,6 +273,10 @@ def _cut_faces(mapped: Sequence[Face], work: tuple[int, int]) -> list[Notice]:
         return []
     message = f"the picture's edge cuts face {cut[0]}; fit=face or fit=pad shows all of it"
     return [Notice(code="W_FACE_CUT", field="fit", message=message)]
+
+
+def _is_in(face: Face, faces: Sequence[Face]) -> bool:
+    return any(face is other for other in faces)
 
 
 def _reported(face: Face, picked: Sequence[Face], mapped: Sequence[Face]) -> FaceFound:

@@ -136,6 +136,7 @@ class Inputs:
     picture: Picture
     speakers: tuple[Speaker, ...]
     seed: int
+    bystanders: tuple[Face, ...] = ()  # faces that stay silent
     prompt: str = ""
     negative_prompt: str = ""
     sampling: Mapping[str, Any] = field(default_factory=dict)

@@ -44,11 +44,17 @@ def open_media(path: Path, field: str = "") -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer) -> av.VideoStream | None:
-    """Return the first moving picture; cover art is none."""
+    """Return the first moving picture that can be decoded; cover art is none."""
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
+        if decodes(stream) and not stream.disposition & Disposition.attached_pic:
             return stream
     return None
+
+
+def decodes(stream: av.VideoStream | av.AudioStream) -> bool:
+    """Return whether there is a decoder; without one PyAV has no context, whatever it declares."""
+    context: object = stream.codec_context
+    return context is not None
 
 
 def seconds_of(stream: av.VideoStream | av.AudioStream) -> float | None:
@@ -77,7 +83,7 @@ def damaged(path: Path, field: str, kind: Kind, error: av.FFmpegError) -> Talkhe
 def _check_limits(container: InputContainer, path: Path, field: str) -> None:
     if len(container.streams) > MAX_STREAMS:
         raise bad_input(field, f"{path.name} has {len(container.streams)} tracks", "keep one")
-    for stream in container.streams.video:
+    for stream in filter(decodes, container.streams.video):
         if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
             size = f"{stream.codec_context.width}x{stream.codec_context.height}"
             raise bad_input(field, f"{path.name} is {size}", "scale it to 3840x2160 or less")

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import av
 from av.container import InputContainer
 
-from talkhead.media.container import open_media, seconds_of, start_of, video_stream
+from talkhead.media.container import decodes, open_media, seconds_of, start_of, video_stream
 from talkhead.media.sniff import bad_input
 
 # Numbers of ITU-T H.273, which mean the same system as matrix, primaries and transfer
@@ -59,8 +59,10 @@ def video_facts(path: Path, field: str = "") -> VideoFacts:
     with open_media(path, field) as container:
         stream = video_stream(container)
         if stream is None:
-            raise bad_input(field, f"{path.name} has no picture", "give a video file")
-        audio = container.streams.audio[0] if container.streams.audio else None
+            raise bad_input(
+                field, f"{path.name} has no picture that can be decoded", "give a video file"
+            )
+        audio = next(filter(decodes, container.streams.audio), None)
         context = stream.codec_context
         frames, seconds = _length(container, stream)
         return VideoFacts(

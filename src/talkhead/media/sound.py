@@ -12,7 +12,7 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from talkhead.errors import Code
-from talkhead.media.container import open_media, seconds_of, start_of, video_stream
+from talkhead.media.container import decodes, open_media, seconds_of, start_of, video_stream
 from talkhead.media.sniff import bad_input
 
 Samples = NDArray[np.float32]  # (channels, n), full scale is -1..1
@@ -45,6 +45,10 @@ def sound_track(container: InputContainer, path: Path, field: str = "") -> av.Au
         what = "is a video without sound" if video else "has no audio track"
         raise bad_input(field, f"{path.name} {what}", "give a recording of speech", Code.AUDIO)
     track = container.streams.audio[0]
+    if not decodes(track) or not track.rate or not track.channels:
+        raise bad_input(
+            field, f"{path.name}: unknown codec or rate", "export it as WAV", Code.AUDIO
+        )
     for stream in container.streams:
         if stream is not track:
             stream.discard = Discard.all

@@ -63,15 +63,10 @@ def probe_audio(path: Path, field: str = "") -> AudioFacts:
     """
     with open_media(path, field) as container:
         track = sound_track(container, path, field)
-        rate, channels = track.rate or 0, track.channels or 0
-        if not rate or not channels:
-            raise bad_input(
-                field, f"{path.name}: unknown codec or rate", "export it as WAV", Code.AUDIO
-            )
         facts = AudioFacts(
             seconds=seconds_of_sound(container, track) + lead_of(container, track),
-            rate=rate,
-            channels=channels,
+            rate=track.rate,
+            channels=track.channels,
             codec=track.codec_context.name,
         )
     if facts.seconds < SHORTEST:

@@ -4,10 +4,11 @@ Speech becomes phones, phones become mouth shapes over time, and every frame is 
 picture and one pose. A frame depends on its time and the seed alone, so a run can stop anywhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from talkhead.engines import (
     Arrays,
@@ -104,7 +105,8 @@ class Draft:
             )
         return {
             "picture": inputs.picture,
-            "landmarks": np.stack([_face(speaker).landmarks for speaker in inputs.speakers]),
+            "landmarks": _stacked([_face(speaker) for speaker in inputs.speakers]),
+            "bystanders": _stacked(inputs.bystanders),
             "tracks": np.asarray(tracks, np.float32),  # (speakers, values, frames)
             "seed": np.asarray(inputs.seed),
             "warnings": np.asarray(warnings, np.str_),
@@ -115,7 +117,8 @@ class Draft:
     ) -> Iterator[Chunk]:
         """Draw the frames from `state` on, a few at a time; no chunk crosses a segment's border."""
         faces = [_stored_face(landmarks) for landmarks in prepared["landmarks"]]
-        renderer = Renderer(prepared["picture"], faces, int(prepared["seed"]))
+        others = [_stored_face(landmarks) for landmarks in prepared["bystanders"]]
+        renderer = Renderer(prepared["picture"], faces, int(prepared["seed"]), others)
         tracks = prepared["tracks"]
         start = int(state["next"]) if state else 0
         for border in np.cumsum(plan.segments).tolist():
@@ -137,6 +140,13 @@ def _face(speaker: Speaker) -> Face:
     if speaker.face is None:
         raise ValueError("the draft engine needs a face for every speaker")
     return speaker.face
+
+
+def _stacked(faces: Sequence[Face]) -> NDArray[np.float32]:
+    """Return the landmarks of all faces, (n, 478, 3)."""
+    if not faces:
+        return np.zeros((0, 478, 3), np.float32)
+    return np.stack([face.landmarks for face in faces])
 
 
 def _stored_face(landmarks: np.ndarray) -> Face:

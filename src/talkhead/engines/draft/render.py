@@ -34,12 +34,15 @@ class _Actor:
 class Renderer:
     """Draws frames of one picture. Holds what is the same in all; a frame depends on poses only."""
 
-    def __init__(self, picture: Picture, faces: Sequence[Face], seed: int) -> None:
+    def __init__(
+        self, picture: Picture, faces: Sequence[Face], seed: int, bystanders: Sequence[Face] = ()
+    ) -> None:
         self._picture = np.ascontiguousarray(picture).copy()
         content = find_content(self._picture)
+        present = [*faces, *bystanders]  # nobody's head moves the face of another
         self._actors = tuple(
             _Actor(
-                head_field(face, [other for other in faces if other is not face], content),
+                head_field(face, [other for other in present if other is not face], content),
                 lips := find_lips(self._picture, face, content),
                 make_inside(self._picture, face, lips, seed + number),
                 find_eyes(self._picture, face),

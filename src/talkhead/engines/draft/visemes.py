@@ -30,6 +30,7 @@ class Shape(NamedTuple):
     weight: float = CONSONANT
     bite: float = 0.0
     tongue: float = 0.0
+    sound: float = 1.0  # 0 in silence
 
 
 def _vowel(aperture: float, spread: float) -> Shape:
@@ -80,6 +81,8 @@ TARGETS: Mapping[str, tuple[Shape, ...]] = MappingProxyType(
         "ZH": (Shape(0.09, -0.45),),
     }
 )
+LONG_SILENCE = Shape(0.0, 0.0, 1.0, sound=0.0)
+SHORT_SILENCE = Shape(0.0, 0.0, 0.25)  # hardly closes the mouth
 BILABIALS = frozenset({"P", "B", "M"})
 OPEN_VOWELS = frozenset({"AA", "AE", "AO", "AH", "EH", "AY", "AW", "EY", "OW"})
 
@@ -87,7 +90,7 @@ OPEN_VOWELS = frozenset({"AA", "AE", "AO", "AH", "EH", "AY", "AW", "EY", "OW"})
 BEFORE, AFTER = 0.045, 0.038  # time constants of a shape's pull outside the phone's middle
 REACH = 8 * BEFORE  # a pull of e^-8 is none
 CORE = 0.75  # share of the phone, around its middle, that has the full pull
-SHORT_PAUSE = 0.12  # a shorter silence hardly closes the mouth
+SHORT_PAUSE = 0.12
 CLOSING = 0.055  # ramp of a closure, on either side
 CLOSED = 0.6  # share of a bilabial during which the lips touch
 
@@ -111,7 +114,8 @@ def mouth_tracks(
     shape = _blend(phones, times)
     gain = _gain(loudness, _speaking(phones, times), fps)
     heard = shape[:, 0] * (QUIET_SHARE + (1 - QUIET_SHARE) * gain)
-    aperture = (1 - track.energy) * heard + track.energy * LOUDEST_APERTURE * gain**1.5
+    loud = shape[:, 4] * LOUDEST_APERTURE * gain**1.5
+    aperture = (1 - track.energy) * heard + track.energy * loud
     press = _closures(phones, times)
     awake = np.clip(4 * gain, 0, 1)  # noise that was taken for a phone moves nothing
     aperture = aperture * (1 - press) * awake
@@ -141,15 +145,15 @@ def _without_gaps(phones: Sequence[Phone]) -> list[Phone]:
 
 
 def _blend(phones: Sequence[Phone], times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (frames, 4): aperture, spread, bite and tongue."""
-    sums = np.zeros((times.size, 4))
+    """Return (frames, 5): aperture, spread, bite, tongue and sound."""
+    sums = np.zeros((times.size, 5))
     weights = np.full(times.size, 1e-9)
     for phone in phones:
         for shape, start, end in _parts(phone):
             first, last = np.searchsorted(times, (start - REACH, end + REACH))
             pull = shape.weight * _dominance(times[first:last], start, end)
             weights[first:last] += pull
-            goal = (shape.aperture, shape.spread, shape.bite, shape.tongue)
+            goal = (shape.aperture, shape.spread, shape.bite, shape.tongue, shape.sound)
             sums[first:last] += pull[:, None] * goal
     return np.asarray(sums / weights[:, None], np.float64)
 
@@ -158,7 +162,7 @@ def _parts(phone: Phone) -> list[tuple[Shape, float, float]]:
     shapes = TARGETS.get(phone.name)
     if shapes is None:
         long = phone.end - phone.start > SHORT_PAUSE
-        return [(Shape(0.0, 0.0, 1.0 if long else 0.25), phone.start, phone.end)]
+        return [(LONG_SILENCE if long else SHORT_SILENCE, phone.start, phone.end)]
     borders = np.linspace(phone.start, phone.end, len(shapes) + 1).tolist()
     return list(zip(shapes, borders[:-1], borders[1:], strict=True))
 
