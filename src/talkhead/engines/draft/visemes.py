@@ -81,8 +81,9 @@ TARGETS: Mapping[str, tuple[Shape, ...]] = MappingProxyType(
         "ZH": (Shape(0.09, -0.45),),
     }
 )
-LONG_SILENCE = Shape(0.0, 0.0, 1.0, sound=0.0)
-SHORT_SILENCE = Shape(0.0, 0.0, 0.25)  # hardly closes the mouth
+REST = Shape(0.0, 0.0, 1.0, sound=0.0)
+PAUSE = Shape(0.0, 0.0, 1.0)
+GAP = Shape(0.0, 0.0, 0.25)  # hardly closes the mouth
 BILABIALS = frozenset({"P", "B", "M"})
 OPEN_VOWELS = frozenset({"AA", "AE", "AO", "AH", "EH", "AY", "AW", "EY", "OW"})
 
@@ -90,7 +91,7 @@ OPEN_VOWELS = frozenset({"AA", "AE", "AO", "AH", "EH", "AY", "AW", "EY", "OW"})
 BEFORE, AFTER = 0.045, 0.038  # time constants of a shape's pull outside the phone's middle
 REACH = 8 * BEFORE  # a pull of e^-8 is none
 CORE = 0.75  # share of the phone, around its middle, that has the full pull
-SHORT_PAUSE = 0.12
+LONGEST_GAP, LONGEST_PAUSE = 0.12, 0.5  # of silence; beyond, nobody speaks in any language
 CLOSING = 0.055  # ramp of a closure, on either side
 CLOSED = 0.6  # share of a bilabial during which the lips touch
 
@@ -161,8 +162,9 @@ def _blend(phones: Sequence[Phone], times: NDArray[np.float64]) -> NDArray[np.fl
 def _parts(phone: Phone) -> list[tuple[Shape, float, float]]:
     shapes = TARGETS.get(phone.name)
     if shapes is None:
-        long = phone.end - phone.start > SHORT_PAUSE
-        return [(LONG_SILENCE if long else SHORT_SILENCE, phone.start, phone.end)]
+        seconds = phone.end - phone.start
+        silence = REST if seconds > LONGEST_PAUSE else PAUSE if seconds > LONGEST_GAP else GAP
+        return [(silence, phone.start, phone.end)]
     borders = np.linspace(phone.start, phone.end, len(shapes) + 1).tolist()
     return list(zip(shapes, borders[:-1], borders[1:], strict=True))
 
