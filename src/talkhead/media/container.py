@@ -80,6 +80,12 @@ def damaged(path: Path, field: str, kind: Kind, error: av.FFmpegError) -> Talkhe
     )
 
 
+def too_long(path: Path, field: str) -> TalkheadError:
+    """Return the error for a file past MAX_SECONDS."""
+    hours = MAX_SECONDS // 3600
+    return bad_input(field, f"{path.name} is longer than {hours} hours", "cut it into parts")
+
+
 def _check_limits(container: InputContainer, path: Path, field: str) -> None:
     if len(container.streams) > MAX_STREAMS:
         raise bad_input(field, f"{path.name} has {len(container.streams)} tracks", "keep one")
@@ -91,5 +97,4 @@ def _check_limits(container: InputContainer, path: Path, field: str) -> None:
             rate = float(stream.average_rate or 0)
             raise bad_input(field, f"{path.name} has {rate:.0f} fps", f"at most {MAX_FPS}")
     if container.duration is not None and container.duration / av.time_base > MAX_SECONDS:
-        hours = MAX_SECONDS // 3600
-        raise bad_input(field, f"{path.name} is longer than {hours} hours", "cut it into parts")
+        raise too_long(path, field)

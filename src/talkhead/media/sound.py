@@ -61,6 +61,9 @@ def lead_of(container: InputContainer, track: av.AudioStream) -> float:
     return start_of(track) - start_of(video) if video else 0.0
 
 
+LONGEST_PACKET = 10  # seconds; real ones last 0.001 to 1.5
+
+
 def seconds_of_sound(container: InputContainer, track: av.AudioStream) -> float:
     """Return how long a track lasts in seconds.
 
@@ -76,7 +79,9 @@ def seconds_of_sound(container: InputContainer, track: av.AudioStream) -> float:
     for packet in _packets(container, track):
         if not packet.size:  # only drains decoders
             continue
-        ticks = packet.duration or round(usual / track.rate / base)
+        ticks = packet.duration or 0
+        if not 0 < ticks * base < LONGEST_PACKET:  # missing, or damaged: seen in Ogg, 27 hours
+            ticks = round(usual / track.rate / base)
         length += ticks - round(_skipped(packet) / track.rate / base)
         if packet.pts is not None:
             first = packet.pts if first is None else first
@@ -199,10 +204,12 @@ def _from_start(blocks: Iterator[Block], lead: float) -> Iterator[Block]:
     """Put silence before sound that starts `lead` seconds late; drop what comes before 0."""
     drop = max(0.0, -lead)
     for block in blocks:
-        if lead > 0:
-            shape = len(block.samples), round(lead * block.rate)
-            yield replace(block, samples=np.zeros(shape, np.float32))
-            lead = 0.0
+        late = round(lead * block.rate)
+        while late > 0:
+            silence = np.zeros((len(block.samples), min(late, GROUP)), np.float32)
+            yield replace(block, samples=silence)
+            late -= GROUP
+        lead = 0.0
         cut = min(block.samples.shape[1], round(drop * block.rate))
         drop -= cut / block.rate
         yield replace(block, samples=block.samples[:, cut:])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.media.container import open_media
+from talkhead.media.container import MAX_SECONDS, open_media, too_long
 from talkhead.media.files import whole_file
 from talkhead.media.sniff import bad_input
 from talkhead.media.sound import (
@@ -69,6 +69,8 @@ def probe_audio(path: Path, field: str = "") -> AudioFacts:
             channels=track.channels,
             codec=track.codec_context.name,
         )
+    if facts.seconds > MAX_SECONDS:
+        raise too_long(path, field)
     if facts.seconds < SHORTEST:
         raise bad_input(
             field,

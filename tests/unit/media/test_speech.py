@@ -221,6 +221,56 @@ def test_the_sound_of_a_video_starts_with_its_picture(tmp_path: Path) -> None:
     assert np.abs(_decode(on_time, 2).samples[100:1000]).max() > 0.4
 
 
+def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
+    """Flip bytes of every container: speech comes out, or an error of ours."""
+    rng = np.random.default_rng(5)
+    formats = {"wav": "pcm_f32le", "mp3": "libmp3lame", "flac": "flac", "ogg": "vorbis"}
+    formats |= {"ipod": "aac", "adts": "aac", "matroska": "aac", "avi": "pcm_s16le"}
+    for container, codec in formats.items():
+        whole = write_sound(
+            tmp_path / "whole", tone(0.5, 44_100, 2), 44_100, codec, container=container
+        ).read_bytes()
+        for turn in range(16):
+            content = bytearray(whole)
+            for at in rng.integers(8, 500 if turn % 2 else len(content), 6):
+                content[at] = rng.integers(256)
+            (tmp_path / "a").write_bytes(content)
+            try:
+                probe_audio(tmp_path / "a")
+                assert np.isfinite(_decode(tmp_path / "a", 0.5).samples).all()
+            except TalkheadError as error:
+                assert error.hint
+
+
+def test_a_sound_without_a_decoder_is_refused(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", tone(1, RATE), RATE)
+    content = bytearray(path.read_bytes())
+    content[20:22] = b"\xfe\x7a"  # a codec that nobody knows
+    path.write_bytes(content)
+    with pytest.raises(TalkheadError, match="unknown codec") as caught:
+        probe_audio(path)
+    assert caught.value.code == Code.AUDIO
+
+
+def test_too_many_channels_are_refused(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "a.wav"), "wb") as out:
+        out.setnchannels(16)
+        out.setsampwidth(2)
+        out.setframerate(RATE)
+        out.writeframes(bytes(32 * RATE))
+    with pytest.raises(TalkheadError, match="16 channels"):
+        _decode(tmp_path / "a.wav", 1)
+
+
+def test_more_than_four_hours_are_refused(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.flac", tone(1, 8000), 8000, "flac")
+    content = bytearray(path.read_bytes())
+    content[22:26] = b"\xff\xff\xff\xff"  # low bits of the number of samples
+    path.write_bytes(content)
+    with pytest.raises(TalkheadError, match="longer than 4 hours"):
+        probe_audio(path)
+
+
 def test_a_video_without_sound(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", moving(5))
     with pytest.raises(TalkheadError, match="video without sound") as caught:
