@@ -23,7 +23,7 @@ $(VENV)/dev: $(VENV)/core
 
 demo: $(VENV)/core
 	$(BIN)/talkhead talk library:astronaut.png library:librivox.flac \
-	  --transcript src/talkhead/assets/librivox.txt --size 512x512 --seed 7 -o demo.mp4 --force
+	  --transcript src/talkhead/assets/librivox.txt --size 512x512 --fit face --seed 7 -o demo.mp4 --force
 	@echo "open demo.mp4"
 
 test: $(VENV)/dev

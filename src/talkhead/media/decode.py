@@ -17,6 +17,7 @@ from talkhead.media.sniff import GIF, HEIC, TIFF, Kind, bad_input, sniff
 
 MAX_PIXELS = 32_000_000
 MIN_SIDE = 32
+STRIP = 2**20  # pixels converted at once
 BACKGROUND = (255, 255, 255)  # shows through where a picture is transparent, as on a web page
 
 SIDEWAYS = {5, 6, 7, 8}  # values of the EXIF orientation that swap width and height
@@ -42,7 +43,7 @@ def read_image(path: Path, field: str = "") -> Picture:
     with _opened(path, field) as image:
         orientation = int(image.getexif().get(ORIENTATION, 1))
         profile = image.info.get("icc_profile")
-        picture = np.asarray(_rgb(image, profile))
+        picture = _converted(image, profile)
     return np.ascontiguousarray(_upright(picture, orientation))
 
 
@@ -105,6 +106,18 @@ def _damaged(path: Path, field: str, kind: Kind, error: Exception) -> TalkheadEr
         f"{path.name} is a damaged or incomplete {kind.name} ({error})",
         "download or export it again; an interrupted transfer cuts files off",
     )
+
+
+def _converted(image: Image.Image, profile: bytes | None) -> Picture:
+    """Convert a picture a strip of rows at a time: large ones fit in memory once, not thrice."""
+    width, height = image.size
+    image.load()
+    out = np.empty((height, width, 3), np.uint8)
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        out[top : top + rows] = np.asarray(_rgb(strip, profile))
+    return out
 
 
 def _rgb(image: Image.Image, profile: bytes | None) -> Image.Image:

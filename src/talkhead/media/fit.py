@@ -18,9 +18,9 @@ MIN_SIDE = 256
 MAX_ASPECT = 4  # of a size given by its short side
 
 # How much of a picture `fit: face` keeps around a face, in heights and widths of its box.
-FACE_HEIGHTS = 2.2
-FACE_WIDTHS = 1.7
-HEADROOM = 0.44  # where the middle of the box lies, from the top
+FACE_HEIGHTS = 2.4
+FACE_WIDTHS = 1.8
+HEADROOM = 0.48  # where the middle of the box lies, from the top: hair needs room
 MARGIN = 0.25  # of the box's sides: what `fit: crop` tries to keep around a face
 
 

@@ -19,6 +19,7 @@ Samples = NDArray[np.float32]  # (channels, n), full scale is -1..1
 
 LOUDEST = 8.0  # of full scale; louder floats are integers in disguise, or broken
 MOST_CHANNELS = 8
+LONGEST_PACKET = 10  # seconds; real ones last 0.001 to 1.5
 UNSAFE_PLANES = 8  # PyAV 18.1 reads past the end of a frame with as many planes: it crashes
 GROUP = 16_384  # samples resampled at once; a codec's own frames are too small to be quick
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}  # what a soundtrack may have
@@ -59,9 +60,6 @@ def lead_of(container: InputContainer, track: av.AudioStream) -> float:
     """Return by how many seconds a video's sound starts after its picture; 0 for mere sound."""
     video = video_stream(container)
     return start_of(track) - start_of(video) if video else 0.0
-
-
-LONGEST_PACKET = 10  # seconds; real ones last 0.001 to 1.5
 
 
 def seconds_of_sound(container: InputContainer, track: av.AudioStream) -> float:

@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talkhead.engines import Box, Face, Picture
-from talkhead.media.fit import Fitted, Mode, fit, resize_frames, scaled_size, work_size
+from talkhead.media.fit import (
+    FACE_HEIGHTS,
+    Fitted,
+    Mode,
+    fit,
+    resize_frames,
+    scaled_size,
+    work_size,
+)
 
 SIDES = st.integers(256, 1600)
 
@@ -76,7 +84,7 @@ def test_face_comes_close_with_head_room_and_stays_inside() -> None:
     face = Box(900, 400, 1000, 520)
     fitted = fit(picture, 512, 512, "face", face)
     box = fitted.box(face)
-    assert box.height == pytest.approx(512 / 2.2, rel=0.01)
+    assert box.height == pytest.approx(512 / FACE_HEIGHTS, rel=0.01)
     assert box.center[0] == pytest.approx(256, abs=1)
     assert box.y0 > 0.15 * 512
     assert (fitted.picture == 9).all()

@@ -134,15 +134,14 @@ def expected_aperture(
 
 
 def _without_gaps(phones: Sequence[Phone]) -> list[Phone]:
-    """Return the phones with silence wherever nothing is said, for ever before and after."""
-    filled: list[Phone] = []
-    end = -np.inf
+    """Return the phones with one silence wherever nothing is said, for ever before and after."""
+    filled = [Phone(SIL, -np.inf, -np.inf)]
     for phone in phones:
-        if phone.start > end + 1e-6:
-            filled.append(Phone(SIL, end, phone.start))
-        filled.append(phone)
-        end = phone.end
-    return [*filled, Phone(SIL, end, np.inf)]
+        if phone.name in TARGETS:
+            if phone.start > filled[-1].end:
+                filled.append(Phone(SIL, filled[-1].end, phone.start))
+            filled.append(phone)
+    return [*filled[1:], Phone(SIL, filled[-1].end, np.inf)]
 
 
 def _blend(phones: Sequence[Phone], times: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -160,11 +159,11 @@ def _blend(phones: Sequence[Phone], times: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def _parts(phone: Phone) -> list[tuple[Shape, float, float]]:
-    shapes = TARGETS.get(phone.name)
-    if shapes is None:
+    if phone.name == SIL:
         seconds = phone.end - phone.start
         silence = REST if seconds > LONGEST_PAUSE else PAUSE if seconds > LONGEST_GAP else GAP
         return [(silence, phone.start, phone.end)]
+    shapes = TARGETS[phone.name]
     borders = np.linspace(phone.start, phone.end, len(shapes) + 1).tolist()
     return list(zip(shapes, borders[:-1], borders[1:], strict=True))
 
@@ -207,7 +206,7 @@ def _nearest(times: NDArray[np.float64], time: float) -> int | None:
 def _speaking(phones: Sequence[Phone], times: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return (frames,): whether a phone, and not silence, is said there."""
     starts = np.array([phone.start for phone in phones])
-    sounds = np.array([phone.name in TARGETS for phone in phones])
+    sounds = np.array([phone.name != SIL for phone in phones])
     said: NDArray[np.bool_] = sounds[np.searchsorted(starts, times, "right") - 1]
     return said
 
