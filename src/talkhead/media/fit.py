@@ -120,18 +120,24 @@ def _view(columns: int, rows: int, size: tuple[float, float], mode: Mode, face: 
     if face is not None and mode == "face":
         x, y = face.center[0] - width / 2, face.center[1] - HEADROOM * height
     elif face is not None:
-        x = _slid(x, width, face.x0 - MARGIN * face.width, face.x1 + MARGIN * face.width)
-        y = _slid(y, height, face.y0 - 2 * MARGIN * face.height, face.y1 + MARGIN * face.height)
+        beside, below = MARGIN * face.width, MARGIN * face.height
+        x = _slid(x, width, (face.x0, face.x1), (beside, beside))
+        y = _slid(y, height, (face.y0, face.y1), (2 * below, below))  # hair above
     x = min(max(x, 0.0), columns - width)
     y = min(max(y, 0.0), rows - height)
     return Box(x, y, x + width, y + height)
 
 
-def _slid(start: float, length: float, low: float, high: float) -> float:
-    """Move a span of `length` as little as needed to hold low to high, or their middle."""
-    if high - low > length:
+def _slid(
+    start: float, length: float, span: tuple[float, float], margins: tuple[float, float]
+) -> float:
+    """Move a view of `length` as little as needed to hold a span, and the margins that fit."""
+    low, high = span
+    room = length - (high - low)
+    if room <= 0:
         return (low + high - length) / 2
-    return min(max(start, high - length), low)
+    share = min(1.0, room / sum(margins))
+    return min(max(start, high + share * margins[1] - length), low - share * margins[0])
 
 
 def _centred(x: float, y: float, width: float, height: float) -> Box:
