@@ -1,12 +1,13 @@
 """Frames to encoded segments, on a thread of its own while the next frames are made."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from queue import Empty, Full, Queue
-from threading import Event, Thread
+from threading import Event
 from typing import Generic, Literal, TypeVar
 
 import av
@@ -77,29 +78,21 @@ def pump(items: Iterable[T], consume: Callable[[Iterator[T]], R], depth: int = 2
     thread is left behind.
     """
     lane: _Lane[T] = _Lane(depth)
-    answer: list[R] = []
-    failure: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            answer.append(consume(lane.take()))
-        except BaseException as error:  # noqa: BLE001  carried over to the caller's thread
-            failure.append(error)
-        finally:
-            lane.closed.set()
-
-    thread = Thread(target=work, name="encode")
-    thread.start()
+    pool = ThreadPoolExecutor(1, "encode")
+    consumer = pool.submit(consume, lane.take())
+    consumer.add_done_callback(lambda _: lane.closed.set())
     try:
         _feed(items, lane)
     except BaseException:
         lane.end(whole=False)
         raise
     finally:
-        _join(thread, lane)
-    if failure:
-        raise failure[0]
-    return answer[0]
+        try:
+            wait([consumer])
+        finally:  # a second interrupt makes the consumer drop what waits
+            lane.stopped.set()
+            pool.shutdown()
+    return consumer.result()
 
 
 class Abandoned(Exception):  # noqa: N818  an end, not an error
@@ -155,15 +148,6 @@ def _feed(items: Iterable[T], lane: _Lane[T]) -> None:
     finally:
         if isinstance(iterator, Generator):
             iterator.close()
-
-
-def _join(thread: Thread, lane: _Lane[T]) -> None:
-    """Wait for the consumer; a second interrupt makes it drop what waits."""
-    try:
-        thread.join()
-    finally:
-        lane.stopped.set()
-        thread.join()
 
 
 def _stream(
