@@ -45,6 +45,7 @@ HARD = (
 )
 RECORDINGS = ("librivox_0870", "librivox_0890", "librivox_0920")
 LATE = 0.2  # seconds
+SHUFFLES = 4  # of each recording's phones
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,10 @@ def french(folder: Path) -> list[bool]:
     alone = align(times, np.asarray(wanted, float), np.asarray(loud, float))
     energy = alone.r_best if alone else 0.0
     best = column(rows, "r_best")
+    wanted_r = f"> {energy:.3f} of loudness"
     return [
-        bar("r, told that it is French", best[0], f"> {energy:.3f} of loudness", best[0] > energy)
+        bar("r, told that it is French", best[0], wanted_r, best[0] > energy),
+        bar("r, not told", best[1], wanted_r, best[1] > energy),
     ]
 
 
@@ -192,21 +195,25 @@ def controls(folder: Path) -> list[bool]:
         ]
         cut = later_start(SPEECH / f"{name}.wav", folder / f"{name}-cut.wav")
         late.append(Row("astronaut", name, check_video(video, cut, phones=early)))
-        names = random.permutation([p.name for p in phones])
-        mixed = [Phone(str(n), p.start, p.end) for n, p in zip(names, phones, strict=True)]
-        shuffled.append(Row("astronaut", name, check_video(video, phones=mixed)))
+        for _ in range(SHUFFLES):
+            names = random.permutation([p.name for p in phones])
+            mixed = [Phone(str(n), p.start, p.end) for n, p in zip(names, phones, strict=True)]
+            shuffled.append(Row("astronaut", name, check_video(video, phones=mixed)))
     still = [Row("astronaut", RECORDINGS[0], check_video(still_video(folder)))]
     table("Control: the video 200 ms late", late)
     table("Control: phones shuffled", shuffled)
     table("Control: a still picture with speech", still)
     lag, auc = column(late, "lag_ms"), column(late, "auc")
-    poor = sum(row.report.grade == "poor" for row in shuffled) / len(shuffled)
+    grades = [row.report.grade for row in shuffled]
+    poor = grades.count("poor") / len(grades)
     off = float(np.abs(lag - 1000 * LATE).max())
     static = still[0].report.status == "static"
     return [
         bar("late: farthest from 200 ms", off, "<= 20", off <= 20),
-        bar("late: mean AUC", auc.mean(), "< 0.6", auc.mean() < 0.6),
-        bar("shuffled: share graded poor", poor, "= 1", poor == 1),
+        # One clip has 3 to 11 bilabials: its own AUC scatters by .15, their mean tells.
+        bar(f"late: mean AUC (largest {auc.max():.2f})", auc.mean(), "< 0.6", auc.mean() < 0.6),
+        bar("shuffled: share graded poor", poor, ">= 0.9", poor >= 0.9),
+        bar("shuffled: graded good", grades.count("good"), "= 0", "good" not in grades),
         bar("still picture called static", float(static), "= 1", static),
     ]
 
