@@ -33,9 +33,9 @@ SAMPLE_RATE = 16_000  # Hz
 FRAME = 0.01  # seconds
 
 # Probabilities of the grammars.
-NEXT, END, SKIP = 0.9, 0.1, 1e-3
+NEXT, END, SKIP = 0.9, 0.1, 1e-2
 ELSEWHERE = 0.01  # to begin at another word than the expected one
-ENTER_LOOP, LOOP = 1e-8, 1e-3  # to leave the text, and for each phone there
+ENTER_LOOP, LOOP = 1e-12, 1e-3  # to leave the text, and for each phone there
 
 # Scores are log-likelihoods per frame against the best sound for it. Right texts gave -11 to -15
 # on read speech and -30 on espeak's, wrong ones -50 to -60.
@@ -129,10 +129,12 @@ class Aligner:
         """
         loud = _loud(sound)
         plain = self._run(sound, passage, _grammar(passage), pulse)
-        if plain and plain.fits(loud) and not plain.doubtful:
+        plain = plain if plain and plain.fits(loud) else None
+        if plain and not plain.doubtful:
             return plain.aligned
         loose = self._run(sound, passage, _loose_grammar(passage), pulse)
-        return loose.aligned if loose and loose.fits(loud) else None
+        best = loose if loose and loose.fits(loud) else plain
+        return best.aligned if best else None
 
     def _run(
         self, sound: Sound, passage: Passage, grammar: list[Transition], pulse: Callable[[], None]

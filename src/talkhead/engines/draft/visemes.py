@@ -91,6 +91,7 @@ OPEN_VOWELS = frozenset({"AA", "AE", "AO", "AH", "EH", "AY", "AW", "EY", "OW"})
 BEFORE, AFTER = 0.045, 0.038  # time constants of a shape's pull outside the phone's middle
 REACH = 8 * BEFORE  # a pull of e^-8 is none
 CORE = 0.75  # share of the phone, around its middle, that has the full pull
+LONGEST_MARGIN = 0.03  # beside the core; a long silence does not close the mouth any later
 LONGEST_GAP, LONGEST_PAUSE = 0.12, 0.5  # of silence; beyond, nobody speaks in any language
 CLOSING = 0.055  # ramp of a closure, on either side
 CLOSED = 0.6  # share of a bilabial during which the lips touch
@@ -169,7 +170,7 @@ def _parts(phone: Phone) -> list[tuple[Shape, float, float]]:
 
 
 def _dominance(times: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:
-    margin = (1 - CORE) / 2 * (end - start) if np.isfinite(end - start) else 0.0
+    margin = min((1 - CORE) / 2 * (end - start), LONGEST_MARGIN)
     early = np.maximum(start + margin - times, 0) / BEFORE
     late = np.maximum(times - (end - margin), 0) / AFTER
     pull: NDArray[np.float64] = np.exp(-(early + late))

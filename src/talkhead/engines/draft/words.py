@@ -36,7 +36,7 @@ SPELLINGS = {
     "shes$": "SH IH Z", "xes$": "K S IH Z", "'s$": "Z", "ey$": "IY", "ie$": "IY", "ies$": "IY Z",
     "igh": "AY", "ough": "AO", "augh": "AO", "eigh": "EY", "tch": "CH", "dge": "JH", "sch": "SH",
     "chr": "K R", "ch": "CH", "sh": "SH", "th": "TH", "ph": "F", "gh": "G", "wh": "W", "ck": "K",
-    "ng": "NG", "nk": "NG K", "qu": "K W", "sc": "S K", "sce": "S EH", "sci": "S AY", "cc": "K",
+    "ng": "NG", "nk": "NG K", "qu": "K W", "ss": "S", "sc": "S K", "sce": "S EH", "sci": "S AY", "cc": "K",
     "ce": "S EH", "ci": "S IH", "cy": "S IY", "ce$": "S", "ge$": "JH", "ge": "JH EH",
     "gi": "JH IH", "mb$": "M", "ee": "IY", "ea": "IY", "ai": "EY", "ay": "EY", "oa": "OW",
     "oe$": "OW", "oo": "UW", "ou": "AW", "ow": "OW", "oi": "OY", "oy": "OY", "au": "AO",
@@ -91,7 +91,7 @@ def pronounce(word: str, lookup: Lookup) -> str:
     if known and ending in ("s", ""):
         return f"{known} {_plural(known)}"
     if not re.search(r"[aeiouy]", word) or len(word) == 1:
-        return " ".join(LETTERS[letter] for letter in word if letter in LETTERS)
+        return " ".join(LETTERS[letter] for letter in word if letter in LETTERS) or "AH"
     for cut in range(len(word) - 3, 2, -1):  # two known words in one, the first as long as can be
         head, tail = lookup(word[:cut]), lookup(word[cut:])
         if head and tail:
@@ -100,7 +100,7 @@ def pronounce(word: str, lookup: Lookup) -> str:
 
 
 def _sound_out(word: str) -> str:
-    single = re.sub(r"([b-df-hj-np-tv-z])\1", r"\1", word)
+    single = re.sub(r"([b-df-hj-np-rtv-z])\1", r"\1", word)
     marked = f"^{single}$"
     phones: list[str] = []
     at = 1
@@ -143,9 +143,10 @@ def _number(digits: str) -> str:
         return f"{_cardinal(int(whole))} point {' '.join(UNITS[int(d)] for d in decimals)}"
     if figure != digits:
         return _ordinal(_cardinal(int(whole)))
-    if len(whole) == 4 and 1100 <= int(whole) <= 1999 and not whole.endswith("00"):
+    if len(whole) == 4 and 1100 <= int(whole) <= 1999:
         low = int(whole[2:])
-        return f"{_cardinal(int(whole[:2]))} {'oh ' if low < 10 else ''}{_cardinal(low)}"
+        rest = f"{'oh ' if low < 10 else ''}{_cardinal(low)}" if low else "hundred"
+        return f"{_cardinal(int(whole[:2]))} {rest}"
     return _cardinal(int(whole))
 
 
