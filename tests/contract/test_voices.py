@@ -1,6 +1,7 @@
 """What every voice promises, for each voice of the registry."""
 
 import wave
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_text_becomes_sound_with_phones_inside_it(voice: Voice, tmp_path: Path) 
     if phones is not None:
         assert phones[0].start >= 0
         assert phones[-1].end <= seconds + 1e-6
-        assert all(a.end <= b.start + 1e-9 for a, b in zip(phones, phones[1:], strict=False))
+        assert all(a.end <= b.start + 1e-9 for a, b in pairwise(phones))
         assert {"P", "B", "M"} <= {phone.name for phone in phones}
 
 

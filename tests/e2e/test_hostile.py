@@ -12,8 +12,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from support.harness import PORTRAITS, SPEECH, Cli, read_wav, write_wav
 from PIL import Image
+
+from support.harness import PORTRAITS, SPEECH, Cli, read_wav, write_wav
 
 PORTRAIT = "library:astronaut.png"
 GOOD = SPEECH / "librivox_0890.wav"
@@ -71,6 +72,19 @@ def secret_playlist(name: str, template: str) -> Maker:
     return make
 
 
+def silent_video(folder: Path) -> Path:
+    path = folder / "silent.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(5):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 PICTURES: dict[str, tuple[Maker, str, str]] = {
     "no face": (
         lambda d: saved(Image.new("RGB", (600, 600), (90, 120, 200)), d / "sky.png"),
@@ -114,7 +128,7 @@ SOUNDS: dict[str, tuple[Maker, str, str]] = {
         "E_INPUT_VALIDATION",
         "speakers.0.audio",
     ),
-    "no sound": (lambda d: silent_video(d), "E_AUDIO_EMBEDDING", "without sound"),
+    "no sound": (silent_video, "E_AUDIO_EMBEDDING", "without sound"),
     "picture": (lambda d: PORTRAITS / "two_people.png", "E_INPUT_VALIDATION", "speakers.0.audio"),
     "hls as mp4": (
         secret_playlist("list.mp4", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{path}\n"),
@@ -137,19 +151,6 @@ SOUNDS: dict[str, tuple[Maker, str, str]] = {
         "playlist",
     ),
 }
-
-
-def silent_video(folder: Path) -> Path:
-    path = folder / "silent.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for _ in range(5):
-            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 def check_refusal(cli: Cli, portrait: object, sound: object, code: str, words: str) -> None:

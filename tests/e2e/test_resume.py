@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from support.harness import SPEECH, Cli, frames_digest, read_wav, write_wav
 
 PORTRAIT = "library:astronaut.png"

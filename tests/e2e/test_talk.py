@@ -8,9 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from support.harness import MEDIA, PORTRAITS, SPEECH, Cli, frames_digest, read_wav, write_wav
 
 import talkhead
+from support.harness import MEDIA, PORTRAITS, SPEECH, Cli, frames_digest, read_wav, write_wav
 
 BUNDLED = ("library:astronaut.png", "library:librivox.flac")
 SMALL = ("--size", "256x256", "--fit", "face", "--seed", "1")

@@ -47,7 +47,8 @@ class Cli:
             env={**self.env, **env},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=120,
+            check=False,
         )
         return Ended(run.returncode, run.stdout, run.stderr)
 

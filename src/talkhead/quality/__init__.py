@@ -32,6 +32,7 @@ __all__ = [
     "Report",
     "SyncScore",
     "check_bars",
+    "check_names",
     "check_video",
     "read_phones",
     "rows",

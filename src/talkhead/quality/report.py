@@ -1,6 +1,6 @@
 """What a check found, as numbers, as a table and against bars."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -96,8 +96,15 @@ def check_bars(report: Report, bars: Mapping[str, float]) -> list[str]:
 
     What could not be measured misses its bar.
     """
+    check_names(bars)
     values = _values(report)
-    unknown = sorted(set(bars) - set(values))
+    misses = (_miss(name, values[name], bar, report.status) for name, bar in bars.items())
+    return [sentence for sentence in misses if sentence]
+
+
+def check_names(bars: Iterable[str]) -> None:
+    """Raise E_INPUT_VALIDATION where the name of a bar is not a measure."""
+    unknown = sorted(set(bars) - set(LEAST) - set(MOST))
     if unknown:
         raise TalkheadError(
             Code.INPUT,
@@ -105,8 +112,6 @@ def check_bars(report: Report, bars: Mapping[str, float]) -> list[str]:
             f"At least: {', '.join(LEAST)}. At most: {', '.join(MOST)}.",
             fields=("min",),
         )
-    misses = (_miss(name, values[name], bar, report.status) for name, bar in bars.items())
-    return [sentence for sentence in misses if sentence]
 
 
 def rows(report: Report) -> list[tuple[str, str, str]]:

@@ -19,6 +19,7 @@ def check(
 ) -> bool:
     """Print the measures of a video; return whether it passes all bars."""
     wanted = parse_bars(bars)
+    quality.check_names(wanted)  # before minutes of measuring
     here = Places(local_paths=True)
     report = quality.check_video(
         fetch(str(video), Path(), "video", here),
