@@ -22,7 +22,17 @@ from talkhead.media.face import FaceFinder
 from talkhead.media.facts import VideoFacts, video_facts
 from talkhead.quality.measure import FaceTrack, count_blinks, even, follow_face
 from talkhead.quality.reading import Sound, read_frames, read_sound
-from talkhead.quality.report import LEAST, MOST, Report, Status, check_bars, concerns, grade, rows
+from talkhead.quality.report import (
+    LEAST,
+    MOST,
+    Report,
+    Status,
+    check_bars,
+    check_names,
+    concerns,
+    grade,
+    rows,
+)
 from talkhead.quality.sync import SEARCH, STATIC_RANGE, SyncScore, score_sync
 
 __all__ = [
