@@ -32,6 +32,8 @@ SILENT = frozenset({"SIL", "+NSN+", "+SPN+"})
 SAMPLE_RATE = 16_000  # Hz
 FRAME = 0.01  # seconds
 
+HUSH = 0.2  # seconds
+
 # Probabilities of the grammars.
 NEXT, END, SKIP = 0.9, 0.1, 1e-2
 ELSEWHERE = 0.01  # to begin at another word than the expected one
@@ -128,6 +130,7 @@ class Aligner:
         All words must be known or added. pulse is called after each of up to six passes.
         """
         loud = _loud(sound)
+        sound = np.concatenate([sound, _hush()])
         plain = self._run(sound, passage, _grammar(passage), pulse)
         plain = plain if plain and plain.fits(loud) else None
         if plain and not plain.doubtful:
@@ -220,6 +223,12 @@ def _loud(sound: Sound) -> NDArray[np.bool_]:
     levels = np.sqrt(np.mean(frames**2, axis=1))
     loud: NDArray[np.bool_] = levels > LOUD * np.percentile(levels, 95)
     return loud
+
+
+def _hush() -> Sound:
+    """Return silence to end an utterance with: a word cut off at its very end is lost else."""
+    noise = np.random.default_rng(0).standard_normal(round(HUSH * SAMPLE_RATE))
+    return np.rint(noise).astype(np.int16)
 
 
 def _bare(word: str) -> str:

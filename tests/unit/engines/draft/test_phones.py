@@ -169,6 +169,15 @@ def test_a_text_with_a_part_that_is_not_said_is_found_again() -> None:
     assert np.mean(near) > 0.95
 
 
+@pytest.mark.parametrize("seconds", [1.95, 4.5])
+def test_speech_cut_off_within_a_word_is_aligned(seconds: float) -> None:
+    speech = read("librivox_0890")[: round(seconds * SAMPLE_RATE)]
+    track = find_phones(speech, text_of("librivox_0890"), "en", ignore)
+    assert track.source == "aligned"
+    assert track.warnings[0].endswith("words of the transcript were not heard")
+    assert track.phones[-1].end <= seconds
+
+
 @pytest.mark.parametrize("level", [0.0, 1e-5, 1e-3, 0.03])
 def test_silence_and_noise_are_silent(level: float) -> None:
     noise = np.random.default_rng(1).normal(0, 1, 3 * SAMPLE_RATE)
