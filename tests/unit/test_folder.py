@@ -1,8 +1,9 @@
 """The job folder: only what the manifest names counts, and only for the same job."""
 
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -136,26 +137,30 @@ def test_checkpoints_are_states_without_frames(tmp_path: Path) -> None:
         assert folder.state["step"] == 9
 
 
-def _hold(root: Path, ready: "multiprocessing.synchronize.Event") -> None:
-    with open_folder(root, "job", ME, "{}"):
-        ready.set()
-        time.sleep(60)
+HOLDER = """
+import sys, time
+from pathlib import Path
+from talkhead.folder import Identity, open_folder
+me = Identity("r", {"portrait": "p"}, "draft 1", "e", 1, "here")
+with open_folder(Path(sys.argv[1]), "job", me, "{}"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_one_process_at_a_time_and_a_kill_frees_it(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path, ready))
-    holder.start()
-    assert ready.wait(30)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
     with pytest.raises(TalkheadError) as caught, open_folder(tmp_path, "job", ME, "{}"):
         pass
     assert caught.value.code is Code.CAPACITY
     assert [job.state for job in jobs.kept(tmp_path)] == ["running"]
     assert jobs.clean(tmp_path, 0, 0) == []
     holder.kill()
-    holder.join()
-    holder.close()
+    holder.communicate()
     with open_folder(tmp_path, "job", ME, "{}") as folder:
         assert folder.segments == []
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from support import testcard
 from support.harness import SPEECH, frames_digest, read_wav, write_wav
-from talkhead import job, jobs
+from talkhead import job, jobs, report
 from talkhead.deliver import Ready
 from talkhead.errors import Code, TalkheadError
 from talkhead.request import Job, parse
@@ -105,16 +105,17 @@ def test_the_same_key_for_another_request_is_a_conflict(portrait, speech, runtim
 
 
 def stop_after(frames: int, cancel: threading.Event):
-    def report(step: Progress) -> None:
-        if step.stage == "render" and step.segment * 80 >= frames:
+    def stop(step: Progress) -> None:
+        if step.stage == "render" and frames <= step.done < step.total:
             cancel.set()
 
-    return report
+    return stop
 
 
 def test_cancel_keeps_the_folder_and_the_next_run_goes_on(
-    portrait, speech, runtime, tmp_path
+    portrait, speech, runtime, tmp_path, monkeypatch
 ) -> None:
+    monkeypatch.setattr(report, "BEAT", 0)
     whole = job.run(asked(portrait, speech, idempotency_key="whole"), runtime)
     cancel = threading.Event()
     request = asked(portrait, speech, idempotency_key="k")
@@ -181,6 +182,44 @@ def test_a_dry_run_leaves_nothing(portrait, speech, runtime, tmp_path) -> None:
     assert result.outputs == ()
     assert not (tmp_path / "store").exists()
     assert testcard.CALLS == []
+
+
+LENGTHS = (
+    0.3,
+    0.31,
+    0.5,
+    0.99,
+    1,
+    1.01,
+    1.5,
+    2,
+    2.02,
+    3.3,
+    4.7,
+    5,
+    7.77,
+    10,
+    13.1,
+    20,
+    31.4,
+    60,
+    100,
+    180,
+)
+
+
+@pytest.mark.parametrize("seconds", LENGTHS)
+def test_sound_and_picture_are_equally_long(portrait, runtime, tmp_path, seconds) -> None:
+    sound = write_wav(
+        tmp_path / "tone.wav", 0.1 * np.sin(np.arange(round(seconds * 44_100)) / 20), 44_100
+    )
+    result = job.run(asked(portrait, sound, idempotency_key="k"), runtime)
+    assert result.video is not None
+    facts = result.video.facts
+    assert facts["frames"] == int(np.ceil(seconds * 25 - 1e-6))
+    assert abs(facts["audio_seconds"] - facts["seconds"]) <= 1 / 25
+    assert abs(facts["audio_start"]) <= 0.001
+    assert 0 <= facts["seconds"] - seconds < 1 / 25 + 1e-3
 
 
 def test_max_frames_limits(portrait, speech, runtime) -> None:
