@@ -37,6 +37,22 @@ class Ready:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+def refuse_unserved(output: Output) -> None:
+    """Raise E_UNSUPPORTED for ways of delivery that nothing here serves, before any work."""
+    asked = {
+        "output.store": output.store not in ("default", "local"),
+        "output.stream": output.stream,
+        "output.inline": output.inline,
+    }
+    if fields := [field for field, wanted in asked.items() if wanted]:
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            f"{', '.join(fields)}: not available in this version",
+            "results go to the default store, as files",
+            fields=fields,
+        )
+
+
 def deliver(result: Result, ready: Sequence[Ready], output: Output, runtime: Runtime) -> Result:
     """Store the files and then the result itself; return it with URLs."""
     made = tuple(_put(item, result.job_id or "", output, runtime) for item in ready)
@@ -58,7 +74,7 @@ def dry_run(work: Work, context: Context) -> Result:
         seconds=dict(context.reporter.seconds),
         warnings=tuple(survey.notices(work)),
     )
-    if not output.faces:
+    if work.view.original is None:
         return result
     file = context.scratch / "faces.png"
     Image.fromarray(annotate(work.view.original, work.view.found)).save(file)

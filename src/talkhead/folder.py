@@ -265,14 +265,29 @@ def _busy(job_id: str, owner: str) -> TalkheadError:
 
 
 def _read_manifest(path: Path) -> list[dict[str, Any]]:
-    """Return the manifest's whole lines; one that a crash cut short is dropped from the file."""
+    """Return the manifest's sound lines; drop what a crash or the disk spoilt."""
     if not path.exists():
         return []
     data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+    entries, length = manifest_entries(data)
+    if length < len(data):
+        os.truncate(path, length)
+    return entries
+
+
+def manifest_entries(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Return the entries before the first line that is cut short or damaged, and their bytes."""
+    entries, length = [], 0
+    for line in data.splitlines(keepends=True):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n") or not isinstance(entry, dict):
+            break
+        entries.append(entry)
+        length += len(line)
+    return entries, length
 
 
 def _check_identity(job_id: str, known: dict[str, Any], mine: dict[str, Any]) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 
 from talkhead import __version__, deliver, intake, jobs, prepare, rendering, survey
 from talkhead.deliver import Ready
+from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder
 from talkhead.intake import Context
-from talkhead.report import Report, Reporter
+from talkhead.report import Report, Reporter, naming
 from talkhead.request import Capabilities, Health, Job, Request, Speak, Talk
 from talkhead.result import Progress, Result, Resumed
 from talkhead.runtime import Runtime
@@ -48,7 +49,8 @@ def run(
         return runtime.ability()
     reporter = Reporter(report, cancel, request.deadline_s)
     settings = runtime.settings
-    with tempfile.TemporaryDirectory(prefix="talkhead-") as scratch:
+    with naming(None), tempfile.TemporaryDirectory(prefix="talkhead-") as scratch:
+        deliver.refuse_unserved(request.output)
         context = Context(runtime, reporter, Path(scratch), resume)
         try:
             return FLOWS[request.action](request, context)
@@ -138,6 +140,13 @@ def _one_step(
 ) -> Result:
     """Run a job whose whole work is one step that makes files in the job folder."""
     stage = context.reporter.stage
+    if request.dry_run:
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            f"dry_run: {request.action} has no plan",
+            "leave dry_run out; it is for talk",
+            fields=["dry_run"],
+        )
     with stage("fetch"):
         files = intake.fetch_all(references, context)
     identity = intake.identify(request, intake.digests(files), None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from talkhead.folder import LOCK, MANIFEST, REQUEST
+from talkhead.folder import LOCK, MANIFEST, REQUEST, manifest_entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,9 @@ def _describe(path: Path) -> Kept | None:
         running = _is_locked(path / LOCK)
         touched = (path / LOCK).stat().st_mtime
         manifest = path / MANIFEST
-        lines = manifest.read_bytes().splitlines(keepends=True) if manifest.exists() else []
+        entries, _ = manifest_entries(manifest.read_bytes() if manifest.exists() else b"")
     except FileNotFoundError:
         return None  # finished while we looked
-    entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
     total = next((entry["segments"] for entry in entries if "plan" in entry), None)
     return Kept(
         id=path.name,

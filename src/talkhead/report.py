@@ -36,13 +36,8 @@ class Reporter:
         """Time a stage, report its ends, and give every failure inside it a name."""
         self._stage, self._stage_began = name, time.monotonic()
         self._emit(0, 1)
-        try:
+        with naming(name):
             yield
-        except TalkheadError as error:
-            error.stage = error.stage or name
-            raise
-        except Exception as error:  # the one place that names what nobody foresaw
-            raise named(error, name) from error
         self.seconds[name] = round(time.monotonic() - self._stage_began, 3)
         self._emit(1, 1)
 
@@ -106,7 +101,19 @@ class Reporter:
         return round(max(self._planned - self._elapsed(), 0.0), 1)
 
 
-def named(error: Exception, stage: str) -> TalkheadError:
+@contextmanager
+def naming(stage: str | None) -> Iterator[None]:
+    """Give every failure inside a name, and the stage where it has none yet."""
+    try:
+        yield
+    except TalkheadError as error:
+        error.stage = error.stage or stage
+        raise
+    except Exception as error:  # the one place that names what nobody foresaw
+        raise named(error, stage) from error
+
+
+def named(error: Exception, stage: str | None) -> TalkheadError:
     """Return the error that stands for an unforeseen exception."""
     # torch's out-of-memory error is a RuntimeError, so its class is known by name alone
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

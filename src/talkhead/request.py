@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -114,11 +115,10 @@ class Speaker(Strict):
     def _coherent(self) -> Self:
         if (self.audio is None) == (self.text is None):
             raise ValueError("give either audio or text")
-        for name in ("voice", "sample", "sample_text"):
-            if self.audio is not None and getattr(self, name) is not None:
-                raise ValueError(f"{name} goes with text, not with audio")
-        if self.text is not None and self.transcript is not None:
-            raise ValueError("transcript goes with audio; text is its own transcript")
+        other = _TEXT_ONLY if self.text is None else _AUDIO_ONLY
+        for name, default in other.items():
+            if getattr(self, name) != default:
+                raise ValueError(f"{name} goes with {'text' if self.text is None else 'audio'}")
         if self.text is not None and not self.text.strip():
             raise ValueError("the text is blank")
         if self.box and (self.box[2] <= self.box[0] or self.box[3] <= self.box[1]):
@@ -126,6 +126,10 @@ class Speaker(Strict):
         if self.end is not None and self.end <= (self.start or 0):
             raise ValueError("end must come after start")
         return self
+
+
+_TEXT_ONLY = {"voice": None, "sample": None, "sample_text": None, "speed": 1.0}
+_AUDIO_ONLY = {"transcript": None, "isolate_vocals": False}
 
 
 class Sampling(Strict):
@@ -147,11 +151,18 @@ class Memory(Strict):
     quant: str | None = None
 
 
+def _prefix(value: str) -> str:
+    parts = value.split("/")
+    if value.startswith("/") or ".." in parts or "\0" in value or "\\" in value:
+        raise ValueError("a relative path such as avatars/u1, without '..'")
+    return value
+
+
 class Output(Strict):
     """Where results go and what comes with them."""
 
     store: str = "default"
-    prefix: Annotated[str, Field(max_length=512)] = ""
+    prefix: Annotated[str, Field(max_length=512), AfterValidator(_prefix)] = ""
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w.\- ]+$")] | None = None
     url: Literal["signed", "public", "none"] = "signed"
     expires_s: Annotated[int, Field(ge=60, le=7 * 86_400)] = 86_400

@@ -23,7 +23,7 @@ CHARACTERS_PER_SECOND = 14.0  # of espeak at its own pace, English; an estimate 
 class View:
     """The portrait as the engine will see it."""
 
-    original: Picture  # as given, for the annotated picture of a dry run
+    original: Picture | None  # as given; kept only for a picture of the faces, it may be large
     picture: Picture  # fitted to the working size
     found: tuple[Face, ...]  # all faces, in the original's pixels
     faces: tuple[Face, ...]  # one for each speaker, in the fitted picture's pixels
@@ -83,12 +83,12 @@ def look(request: Talk, file: Path, spec: Spec) -> View:
     faces.check_sizes(mapped)
     notices += _cut_faces(mapped, work)
     return View(
-        original=original,
+        original=original if request.output.faces else None,
         picture=fitted.picture,
         found=found,
         faces=mapped,
-        bystanders=tuple(fitted.face(face) for face in found if not _is_in(face, picked)),
-        reported=tuple(_reported(face, picked, mapped) for face in found),
+        bystanders=tuple(fitted.face(face) for face in found if _index(face, picked) is None),
+        reported=tuple(_reported(face, _index(face, picked), fitted) for face in found),
         width=width,
         height=height,
         notices=tuple(notices),
@@ -186,8 +186,6 @@ def unserved(request: Talk, spec: Spec) -> tuple[Notice, ...]:
         raise _unserved(spec, "speakers", f"takes at most {spec.max_speakers} speakers")
     if any(speaker.isolate_vocals for speaker in request.speakers):
         raise _unserved(spec, "speakers", "is installed without vocal isolation")
-    if request.output.stream or request.output.inline:
-        raise _unserved(spec, "output", "is served here without output.stream and output.inline")
     if spec.weights:
         return ()
     return tuple(
@@ -275,19 +273,15 @@ def _cut_faces(mapped: Sequence[Face], work: tuple[int, int]) -> list[Notice]:
     return [Notice(code="W_FACE_CUT", field="fit", message=message)]
 
 
-def _is_in(face: Face, faces: Sequence[Face]) -> bool:
-    return any(face is other for other in faces)
+def _index(face: Face, faces: Sequence[Face]) -> int | None:
+    """Return where the face stands among faces; they compare by identity."""
+    return next((index for index, other in enumerate(faces) if other is face), None)
 
 
-def _reported(face: Face, picked: Sequence[Face], mapped: Sequence[Face]) -> FaceFound:
-    index = next((i for i, other in enumerate(picked) if other is face), None)
-    width = faces.mouth_width(face if index is None else mapped[index])
-    box = face.box
-    return FaceFound(
-        box=(round(box.x0, 1), round(box.y0, 1), round(box.x1, 1), round(box.y1, 1)),
-        speaker=index,
-        mouth_px=round(width, 1),
-    )
+def _reported(face: Face, speaker: int | None, fitted: fit.Fitted) -> FaceFound:
+    x0, y0, x1, y1 = (round(side, 1) for side in face.box)
+    mouth = faces.mouth_width(fitted.face(face))
+    return FaceFound(box=(x0, y0, x1, y1), speaker=speaker, mouth_px=round(mouth, 1))
 
 
 def _video_seconds(request: Talk, total: float, estimated: bool, notices: list[Notice]) -> float:

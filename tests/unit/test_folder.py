@@ -73,6 +73,19 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     assert [len(json.loads(line)) > 0 for line in manifest.read_text().splitlines()] == [True] * 3
 
 
+def test_a_damaged_line_ends_what_counts(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        folder.agree_plan("plan", 3)
+        commit(folder, b"one", 50)
+    manifest = tmp_path / "job" / "manifest.jsonl"
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b"".join([*lines[:2], b"\x00garbage\n", lines[2]]))
+    assert [(kept.done, kept.total) for kept in jobs.kept(tmp_path)] == [(0, 3)]
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        assert folder.segments == []
+        folder.agree_plan("plan", 3)
+
+
 @pytest.mark.parametrize(
     ("other", "named"),
     [

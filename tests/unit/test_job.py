@@ -175,6 +175,27 @@ def test_what_an_engine_cannot_do_is_refused(portrait, speech, runtime) -> None:
     assert testcard.CALLS == []
 
 
+def test_no_failure_goes_without_a_name(portrait, speech, runtime, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(28, "No space left on device", "/jobs")
+
+    monkeypatch.setattr("talkhead.intake.open_folder", broken)
+    with pytest.raises(TalkheadError, match="disk is full") as caught:
+        job.run(asked(portrait, speech), runtime)
+    assert caught.value.code is Code.CAPACITY
+
+
+def test_delivery_that_nothing_serves_is_refused_before_any_work(portrait, speech, runtime) -> None:
+    for output in ({"store": "r2"}, {"inline": True}):
+        with pytest.raises(TalkheadError) as caught:
+            job.run(asked(portrait, speech, output=output), runtime)
+        assert caught.value.code is Code.UNSUPPORTED
+        assert caught.value.fields == (f"output.{next(iter(output))}",)
+    with pytest.raises(TalkheadError):
+        job.run(parse({"action": "speak", "text": "hi", "dry_run": True}), runtime)
+    assert testcard.CALLS == []
+
+
 def test_a_dry_run_leaves_nothing(portrait, speech, runtime, tmp_path) -> None:
     result = job.run(asked(portrait, speech, dry_run=True), runtime)
     assert result.plan is not None

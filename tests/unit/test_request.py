@@ -110,6 +110,9 @@ def test_incoherent_speakers_are_refused(speaker: dict[str, object]) -> None:
         {"speakers": []},
         {"idempotency_key": "../up"},
         {"output": {"name": "a/b"}},
+        {"output": {"prefix": "a/../../b"}},
+        {"output": {"prefix": "/etc"}},
+        {"speakers": [{"audio": "a.wav", "speed": 2}]},
     ],
 )
 def test_contradictions_are_refused(change: dict[str, object]) -> None:

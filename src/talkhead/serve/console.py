@@ -118,7 +118,8 @@ def job_done(result: Result, file: Path, json_wanted: bool) -> None:
     work = sum(result.seconds.values())
     slowest = sorted(result.seconds.items(), key=lambda item: -item[1])[:3]
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in slowest)
-    engine = f"{result.engine} engine, seed {result.seed}, " if result.engine else ""
+    reason = f" ({result.plan.engine_reason})" if result.plan else ""
+    engine = f"{result.engine} engine{reason}, seed {result.seed}, " if result.engine else ""
     out(f"  {engine}{work:.1f} s of work ({stages})")
     if result.segments and result.segments.resumed:
         out(f"  went on after {result.segments.resumed} of {result.segments.total} segments")
