@@ -123,15 +123,20 @@ def unknown_job(name: str) -> TalkheadError:
 
 @contextmanager
 def folder_of(request: Job, identity: Identity, name: str, context: Context) -> Iterator[Folder]:
-    """Open the job's folder, and put the job's id on every error that leaves it."""
-    try:
-        with open_folder(
-            context.runtime.settings.jobs, name, identity, request.model_dump_json()
-        ) as folder:
+    """Open the job's folder, and put the job's id on every error after which it can go on.
+
+    A job that can never succeed, and has nothing to show, leaves no folder behind.
+    """
+    jobs_root = context.runtime.settings.jobs
+    with open_folder(jobs_root, name, identity, request.model_dump_json()) as folder:
+        try:
             yield folder
-    except TalkheadError as error:
-        error.job_id = name
-        raise
+        except TalkheadError as error:
+            if error.retryable or folder.segments:
+                error.job_id = name
+            else:
+                folder.remove()
+            raise
 
 
 def _without_references(value: object) -> object:

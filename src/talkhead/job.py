@@ -121,6 +121,9 @@ def _surveyed(request: Talk, context: Context) -> survey.Work:
     name, reason = runtime.choose(request.engine)
     engine, options = runtime.engine(name), runtime.options(name, request.options)
     ignored = survey.unserved(request, engine.spec)
+    for speaker in request.speakers:
+        if speaker.text is not None:
+            runtime.voice(speaker.voice)  # a voice that is not installed is told before any work
     with stage("fetch"):
         files = intake.fetch_files(request, context)
     with stage("probe"):

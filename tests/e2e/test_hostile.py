@@ -242,6 +242,18 @@ def test_an_output_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
     assert (wrong.status, ".mp4" in wrong.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "words", [("--voice", "espeak:nonsense"), ("--voice", "nobody"), ("--language", "atlantean")]
+)
+def test_unknown_voices(cli: Cli, words: tuple[str, str]) -> None:
+    ended = cli("talk", PORTRAIT, "--text", "Hello", *words, "-o", "out.mp4")
+    assert ended.status == 2, ended.err
+    assert words[1].rpartition(":")[2] in ended.err
+    assert "resume" not in ended.err
+    assert cli.left() == []
+    assert not cli.jobs.exists() or not list(cli.jobs.iterdir())
+
+
 def test_an_unwritable_job_folder(cli: Cli, tmp_path: Path) -> None:
     written(tmp_path / "file", b"in the way")
     ended = cli("talk", PORTRAIT, GOOD, "-o", "out.mp4", TALKHEAD_JOBS=str(tmp_path / "file"))

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from talkhead import intake, job, jobs
-from talkhead.errors import Code, TalkheadError
+from talkhead.errors import TalkheadError
 from talkhead.jobs import Kept
 from talkhead.request import parse
 from talkhead.result import Result
@@ -67,8 +67,7 @@ def failures(json: bool, again: str = "", verbose: bool = False) -> Iterator[Non
     except TalkheadError as error:
         if verbose and error.__cause__:
             traceback.print_exception(error)
-        resumable = again and error.job_id and error.code is not Code.INPUT
-        command = again.format(job_id=error.job_id) if resumable else ""
+        command = again.format(job_id=error.job_id) if again and error.job_id else ""
         console.error(error, json, command)
         raise typer.Exit(error.exit_code) from error
 
