@@ -36,7 +36,7 @@ HEARING = 0.06  # seconds of work per second of speech
 PER_FRAME = 1.5e-3
 PER_PIXEL = 9e-9  # encoding, per pixel of the frame
 PER_FACE_PIXEL = 40e-9  # drawing, per pixel of the face's box
-BASE_BYTES, PER_PIXEL_BYTES = 230_000_000, 110
+BASE_BYTES, PER_PIXEL_BYTES = 125_000_000, 280  # fitted to benchmarks/draft_memory.py
 
 
 class Draft:
