@@ -35,6 +35,8 @@ BROW = ((70, 63, 105, 66, 107), (336, 296, 334, 293, 300))
 LASHES = 0.095  # a strip above the lid's edge that moves as one: stretched, lashes smear
 CREASE = 0.17  # the fold of the lid above its edge
 BAG = 0.40  # where the cheek below stays still
+WING = 0.14  # how far the lid's motion is drawn out past the corners
+DROP, RISE = 0.89, 0.10  # shares of the opening that the upper and the lower lid close
 SHUT, OPEN = 0.12, 0.20  # openings of a closed and of an open eye
 
 
@@ -70,7 +72,7 @@ def find_eyes(picture: Picture, face: Face) -> tuple[Eye, ...]:
 def close_lid(eye: Eye, blink: float) -> Lid:
     """Bring the lid down, blink 0 as in the picture to 1 closed."""
     return Lid(
-        eye.upper + np.float32(0.86 * blink) * eye.height,
+        eye.upper + np.float32(DROP * blink) * eye.height,
         eye.upper - np.float32(CREASE) + np.float32(0.16 * blink) * eye.height,
         np.clip(np.float32(blink / 0.30) * eye.height, 0, 1),
     )
@@ -87,7 +89,7 @@ def fold_eye(eye: Eye, lid: Lid, blink: float) -> Fold:
         (still, eye.upper - np.float32(CREASE), eye.upper - lashes, eye.upper),
     )
     bag = np.full_like(eye.upper, BAG)
-    raised = np.float32(0.10 * blink) * eye.height
+    raised = np.float32(RISE * blink) * eye.height
     middle = np.float32(0.5) * (eye.upper + eye.lower - raised)
     below = follow(v, (middle, eye.lower - raised, bag), (middle, eye.lower, bag))
     aside = np.zeros_like(above)
@@ -135,10 +137,22 @@ def _find(
     floor = np.maximum(monotone(rim[:, 0], rim[:, 1], patch.u), edge)
     gap = floor - edge
     opened = smoothstep((float(gap.max()) - SHUT) / (OPEN - SHUT))
-    height = gap * opened * smoothstep((0.56 - np.abs(patch.u)) / 0.08)
+    height = opened * _softened(gap, patch.u)
     edge = edge - np.float32(0.012)
     skin = _skin(picture, patch, edge, floor)
     return Eye(patch, edge, floor, height.astype(np.float32), skin)
+
+
+def _softened(gap: Floats, u: Floats) -> Floats:
+    """Return the opening with its ends drawn out past the corners, (n,).
+
+    Lashes reach further than the eye. If those beyond a corner stayed while their neighbours came
+    down, the row would tear there.
+    """
+    inside = gap * smoothstep((0.56 - np.abs(u)) / 0.08)
+    spread = cv2.GaussianBlur(inside[None].astype(np.float32), (0, 0), WING * NODES)[0]
+    out: Floats = np.maximum(inside, spread * smoothstep((0.74 - np.abs(u)) / 0.14))
+    return out
 
 
 def _skin(picture: Picture, patch: Patch, upper: Floats, lower: Floats) -> Floats:
