@@ -11,6 +11,7 @@ from talkhead.errors import EXIT_CODES, RETRYABLE, Code
 from talkhead.request import Output, Sampling, Speak, Speaker, Talk
 from talkhead.result import Made, Result
 from talkhead.serve.cli import app
+from talkhead.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -59,6 +60,11 @@ def test_the_contract_names_every_field(model: type) -> None:
     silent = {"healthy", "ability", "action"}  # told in words
     for name in set(model.model_fields) - silent:  # type: ignore[attr-defined]
         assert re.search(rf"`{name}(\[\])?`", CONTRACT), name
+
+
+def test_the_contract_names_every_setting() -> None:
+    for name in Settings.model_fields:
+        assert f"TALKHEAD_{name.upper()}" in CONTRACT, name
 
 
 @pytest.mark.parametrize("code", Code)
