@@ -7,7 +7,6 @@ By action a job takes one of four flows: `render` (frames to a video), `speak` (
 store and the result.
 """
 
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -49,11 +48,12 @@ def run(
         return runtime.ability()
     reporter = Reporter(report, cancel, request.deadline_s)
     settings = runtime.settings
-    with naming(None), tempfile.TemporaryDirectory(prefix="talkhead-") as scratch:
+    with naming(None):
         deliver.refuse_unserved(request.output)
-        context = Context(runtime, reporter, Path(scratch), resume)
         try:
-            return FLOWS[request.action](request, context)
+            with jobs.scratch(settings.jobs) as scratch:
+                context = Context(runtime, reporter, scratch, resume)
+                return FLOWS[request.action](request, context)
         finally:
             jobs.clean(settings.jobs, settings.keep_days, settings.keep_gb)
 

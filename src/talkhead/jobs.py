@@ -5,11 +5,16 @@ import json
 import os
 import shutil
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from talkhead.folder import LOCK, MANIFEST, REQUEST, manifest_entries
+from talkhead.folder import LOCK, MANIFEST, REQUEST, lock, manifest_entries
+
+SCRATCH = ".scratch-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +41,30 @@ class Kept:
         }
 
 
+@contextmanager
+def scratch(root: Path) -> Iterator[Path]:
+    """Yield a folder for one run, deleted at its end, or by `clean` after a kill."""
+    path = root / f"{SCRATCH}{uuid.uuid4().hex}"
+    with lock(path):
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def kept(root: Path) -> list[Kept]:
     """Return the unfinished jobs under root, newest first."""
     if not root.is_dir():
         return []
-    found = [_describe(path) for path in root.iterdir() if (path / LOCK).is_file()]
+    folders = [path for path in root.iterdir() if not path.name.startswith(".")]
+    found = [_describe(path) for path in folders if (path / LOCK).is_file()]
     return sorted((job for job in found if job), key=lambda job: job.age_s)
 
 
 def clean(root: Path, keep_days: float, keep_gb: float) -> list[Kept]:
     """Delete interrupted jobs that are too old or, oldest first, too much; return them."""
+    for path in root.glob(f"{SCRATCH}*"):
+        _remove(path)
     gone: list[Kept] = []
     room = keep_gb * 1e9
     for job in kept(root):
@@ -100,7 +119,12 @@ def _is_locked(path: Path) -> bool:
 
 def _remove(path: Path) -> bool:
     """Delete a folder under its own lock, so that a job that has just resumed keeps it."""
-    handle = os.open(path / LOCK, os.O_RDWR)
+    try:
+        handle = os.open(path / LOCK, os.O_RDWR)
+    except FileNotFoundError:  # another process is quicker, or was killed in between
+        with suppress(OSError):
+            path.rmdir()
+        return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(path, ignore_errors=True)

@@ -212,6 +212,20 @@ def test_jobs_are_listed_and_cleaned_by_age_and_size(tmp_path: Path) -> None:
     assert [job.id for job in jobs.kept(tmp_path)] == ["new"]
 
 
+def test_scratch_goes_with_its_run_or_after_a_kill(tmp_path: Path) -> None:
+    with jobs.scratch(tmp_path) as scratch:
+        (scratch / "data.bin").write_bytes(b"x")
+        assert jobs.kept(tmp_path) == []
+        jobs.clean(tmp_path, 7, 5)
+        assert (scratch / "data.bin").exists()
+    assert list(tmp_path.iterdir()) == []
+    left = tmp_path / ".scratch-of-a-killed-run"
+    left.mkdir()
+    (left / "lock").touch()
+    jobs.clean(tmp_path, 7, 5)
+    assert not left.exists()
+
+
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "jobs").write_text("a file where a folder should be")
     with (
