@@ -199,7 +199,7 @@ def _sync_rows(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _shown(value: float | None, form: str = ".3f") -> str:
-    return "-" if value is None else format(value, form)
+    return "-" if value is None else format(value, f"z{form}")  # z: no minus before a zero
 
 
 def _plain(value: Any) -> Any:

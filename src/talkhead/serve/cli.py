@@ -111,6 +111,7 @@ def talk(
         words.merge(payload, {"output": {"thumbnail": thumbnail, "score": score}})
         words.assign(payload, settings or [])
         file = words.output(out, payload.get("portrait"), ".mp4", force)
+        words.keep_inputs(file, payload)
     again = f"talkhead talk --resume {{job_id}} -o {shlex.quote(str(file))}"
     with local.failures(json, again, verbose):
         result = local.run(payload, file, resume=resume, quiet=json)

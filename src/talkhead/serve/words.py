@@ -121,6 +121,20 @@ def output(out: Path | None, named_after: str | None, suffix: str, force: bool) 
     return file
 
 
+def keep_inputs(file: Path, payload: Payload) -> None:
+    """Raise where the output would replace one of the inputs, even by force."""
+    fields = [payload.get(name) for name in ("portrait", "video", "source")]
+    for speaker in payload.get("speakers", ()):
+        fields += [speaker.get("audio"), speaker.get("sample")]
+    for ref in fields:
+        if isinstance(ref, str) and not ref.startswith(SCHEMES) and _is_same(file, Path(ref)):
+            raise _wrong(f"{file} is an input of this job", "choose another -o")
+
+
+def _is_same(file: Path, other: Path) -> bool:
+    return file.exists() and other.exists() and file.samefile(other)
+
+
 def _check_writable(file: Path) -> None:
     probe = file.with_name(f".{file.name}.probe")
     try:

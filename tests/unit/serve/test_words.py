@@ -99,6 +99,17 @@ def test_request_files_may_be_wrapped_as_runpod_sends_them(tmp_path: Path) -> No
             words.load(file)
 
 
+def test_an_output_never_replaces_an_input(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.touch()
+    (tmp_path / "link.mp4").symlink_to(clip)
+    payload = {"portrait": "library:x.png", "speakers": [{"text": "a"}, {"audio": str(clip)}]}
+    words.keep_inputs(tmp_path / "other.mp4", payload)
+    for name in ("clip.mp4", "link.mp4"):
+        with pytest.raises(TalkheadError, match="is an input"):
+            words.keep_inputs(tmp_path / name, payload)
+
+
 def test_outputs_are_checked_before_any_work(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert words.output(None, "/x/me.png", ".mp4", False) == Path("me.mp4")
