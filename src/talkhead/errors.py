@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Any
 
 
 class Code(StrEnum):
@@ -72,6 +73,10 @@ class TalkheadError(Exception):
         self.stage = stage
         self.job_id: str | None = None  # filled in once there is a job folder to resume from
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let a worker process hand the error to its parent."""
+        return _rebuilt, (self.to_dict(),)
+
     @property
     def retryable(self) -> bool:
         """Return whether the same request may work later."""
@@ -93,3 +98,15 @@ class TalkheadError(Exception):
             "fields": list(self.fields),
             "job_id": self.job_id,
         }
+
+
+def _rebuilt(wire: dict[str, Any]) -> TalkheadError:
+    error = TalkheadError(
+        Code(wire["code"]),
+        wire["message"],
+        wire["hint"],
+        fields=wire["fields"],
+        stage=wire["stage"],
+    )
+    error.job_id = wire["job_id"]
+    return error

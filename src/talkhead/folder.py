@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from talkhead.errors import Code, TalkheadError
 
+PATIENCE = 0.5  # seconds to wait for a folder that is locked
 LEASE_SECONDS = 120  # a job on another host that made no progress for this long is given up
 MANIFEST, REQUEST, LOCK = "manifest.jsonl", "request.json", "lock"
 
@@ -190,7 +191,10 @@ def open_folder(root: Path, job_id: str, identity: Identity, request: str) -> It
         folder = Folder(path, entries, notices)
         _clear_strays(path, entries)
         if not entries:
-            (path / REQUEST).write_text(request)
+            partial = path / f".{REQUEST}.partial"
+            partial.write_text(request)
+            _sync(partial)
+            partial.replace(path / REQUEST)
             folder._append({"job": asdict(identity), "digest": identity.digest})
         yield folder
 
@@ -208,6 +212,7 @@ def lock(path: Path) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> int:
+    give_up = time.monotonic() + PATIENCE
     while True:
         handle = _open_lock(path)
         try:
@@ -217,6 +222,9 @@ def _acquire(path: Path) -> int:
                 return handle
         except BlockingIOError as error:
             os.close(handle)
+            if time.monotonic() < give_up:  # somebody may only be looking, as `jobs list` does
+                time.sleep(0.05)
+                continue
             raise _busy(path.name, "another process") from error
         except BaseException:
             os.close(handle)

@@ -77,20 +77,28 @@ def digests(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 def settle_seed(request: Talk, context: Context) -> Talk:
-    """Return the request with a seed: its own, the resumed job's, or a random one."""
+    """Return the request with a seed: its own, the resumed job's, its key's, or a random one."""
     seed = request.sampling.seed
     if context.resume is not None and seed in (None, -1):
         saved = jobs.saved_request(context.runtime.settings.jobs, context.resume)
         seed = saved["sampling"]["seed"] if saved else None
+    if seed in (None, -1) and request.idempotency_key is not None:
+        # the same key has to mean the same frames, now and after any crash
+        seed = int(digest(request.idempotency_key)[:15], 16)
     if seed in (None, -1):
         seed = random.SystemRandom().randrange(2**63)
     sampling = request.sampling.model_copy(update={"seed": seed})
     return request.model_copy(update={"sampling": sampling})
 
 
-def identify(request: Job, inputs: Mapping[str, str], engine: Spec | None) -> Identity:
+def identify(
+    request: Job, inputs: Mapping[str, str], engine: Spec | None, context: Context
+) -> Identity:
     """Return what must agree for this job to be the one in a folder or a store."""
     wire = request.model_dump(mode="json", exclude=OUTSIDE)
+    for speaker in (wire, *wire.get("speakers", ())):
+        if speaker.get("text") and not speaker["voice"]:
+            speaker["voice"] = context.runtime.settings.voice
     seed = wire.get("sampling", {}).pop("seed", None)  # named on its own where it differs
     made_by = [engine.name, engine.version, *engine.weights] if engine else []
     return Identity(
@@ -132,7 +140,7 @@ def folder_of(request: Job, identity: Identity, name: str, context: Context) -> 
         try:
             yield folder
         except TalkheadError as error:
-            if error.retryable or folder.segments:
+            if folder.segments or (error.retryable and isinstance(request, Talk)):
                 error.job_id = name
             else:
                 folder.remove()

@@ -9,6 +9,7 @@ store and the result.
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from talkhead.folder import Folder
 from talkhead.intake import Context
 from talkhead.report import Report, Reporter, naming
 from talkhead.request import Capabilities, Health, Job, Request, Speak, Talk
-from talkhead.result import Progress, Result, Resumed
+from talkhead.result import Notice, Progress, Result, Resumed
 from talkhead.runtime import Runtime
 
 
@@ -55,7 +56,8 @@ def run(
                 context = Context(runtime, reporter, scratch, resume)
                 return FLOWS[request.action](request, context)
         finally:
-            jobs.clean(settings.jobs, settings.keep_days, settings.keep_gb)
+            with suppress(OSError):  # cleaning up never replaces a result or an error
+                jobs.clean(settings.jobs, settings.keep_days, settings.keep_gb)
 
 
 def render(request: Talk, context: Context) -> Result:
@@ -65,7 +67,7 @@ def render(request: Talk, context: Context) -> Result:
     if request.dry_run:
         return deliver.dry_run(work, context)
     request = intake.settle_seed(request, context)
-    identity = intake.identify(request, work.files.digests, work.engine.spec)
+    identity = intake.identify(request, work.files.digests, work.engine.spec, context)
     job_id = intake.job_id(request, identity, context)
     if known := deliver.known_result(job_id, identity.digest, request.output, context.runtime):
         return known
@@ -78,9 +80,9 @@ def render(request: Talk, context: Context) -> Result:
         with stage("render"):
             rendering.render_segments(work, prepared, folder, reporter)
         with stage("assemble"):
-            ready = rendering.assemble(work, sounds, folder)
+            ready = rendering.assemble(work, sounds, folder, reporter)
         with stage("check"):
-            ready, score = rendering.check(work, ready)
+            ready, score = rendering.check(work, ready, folder, reporter)
         with stage("store"):
             result = Result(
                 action=request.action,
@@ -92,12 +94,17 @@ def render(request: Talk, context: Context) -> Result:
                 plan=survey.report(work),
                 segments=Resumed(total=len(work.plan.segments), resumed=resumed),
                 seconds=dict(reporter.seconds),
-                warnings=(*survey.notices(work), *prepare.notices(prepared), *folder.notices),
+                warnings=(*survey.notices(work), *prepare.notices(prepared), *resumption(folder)),
                 score=score,
             )
             result = deliver.deliver(result, ready, request.output, context.runtime)
         folder.remove()
-    return result
+    return result.model_copy(update={"seconds": dict(reporter.seconds)})
+
+
+def resumption(folder: Folder) -> list[Notice]:
+    """Return what a resumed folder had to say."""
+    return [Notice(code="W_RESUMED", message=message) for message in folder.notices]
 
 
 def speak(request: Speak, context: Context) -> Result:
@@ -130,7 +137,7 @@ def _surveyed(request: Talk, context: Context) -> survey.Work:
         view = survey.look(request, files.picture, engine.spec)
         timeline = survey.listen(request, files.audio)
     with stage("plan"):
-        plan = engine.plan(survey.probe(request, view, timeline, engine.spec, options))
+        plan = survey.planned(request, view, timeline, engine, options)
         context.reporter.plan(plan.seconds, len(plan.segments))
     return survey.Work(request, engine, options, reason, files, view, timeline, plan, ignored)
 
@@ -152,7 +159,7 @@ def _one_step(
         )
     with stage("fetch"):
         files = intake.fetch_all(references, context)
-    identity = intake.identify(request, intake.digests(files), None)
+    identity = intake.identify(request, intake.digests(files), None, context)
     job_id = intake.job_id(request, identity, context)
     if known := deliver.known_result(job_id, identity.digest, request.output, context.runtime):
         return known

@@ -81,7 +81,10 @@ def saved_request(root: Path, job_id: str) -> dict[str, Any] | None:
     path = root / job_id / REQUEST
     if Path(job_id).name != job_id or not path.is_file():
         return None
-    saved: dict[str, Any] = json.loads(path.read_text())
+    try:
+        saved: dict[str, Any] = json.loads(path.read_text())
+    except ValueError:  # the disk spoilt it
+        return None
     return saved
 
 
@@ -92,8 +95,8 @@ def _describe(path: Path) -> Kept | None:
         touched = (path / LOCK).stat().st_mtime
         manifest = path / MANIFEST
         entries, _ = manifest_entries(manifest.read_bytes() if manifest.exists() else b"")
-    except FileNotFoundError:
-        return None  # finished while we looked
+    except OSError:
+        return None  # finished while we looked, or not ours to look at
     total = next((entry["segments"] for entry in entries if "plan" in entry), None)
     return Kept(
         id=path.name,
@@ -124,6 +127,8 @@ def _remove(path: Path) -> bool:
     except FileNotFoundError:  # another process is quicker, or was killed in between
         with suppress(OSError):
             path.rmdir()
+        return False
+    except OSError:  # not ours
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

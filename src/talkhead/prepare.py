@@ -129,7 +129,7 @@ def _inputs(
                 face=view.faces[index] if view.faces else None,
                 transcript=speaker.text or speaker.transcript,
                 language=speaker.language,
-                phones=_phones(folder, index, part),
+                phones=known_phones(folder, index, part),
             )
         )
     inputs = Inputs(
@@ -145,7 +145,7 @@ def _inputs(
     return inputs, heard
 
 
-def _phones(folder: Folder, index: int, part: speech.Part) -> tuple[Phone, ...] | None:
+def known_phones(folder: Folder, index: int, part: speech.Part) -> tuple[Phone, ...] | None:
     """Return the exact phones of a spoken text on the job's timeline, or None."""
     file = folder.path / f"voice-{index}.json"
     known = json.loads(file.read_text()) if file.exists() else None

@@ -16,6 +16,7 @@ from talkhead.media.facts import video_facts
 from talkhead.media.mark import DigitalSource
 from talkhead.media.mux import Tags, join, write_thumbnail
 from talkhead.media.soundtrack import Sound, write_soundtrack
+from talkhead.prepare import known_phones
 from talkhead.quality import CheckOptions, check_video
 from talkhead.quality.reading import read_frames
 from talkhead.report import Reporter
@@ -46,13 +47,13 @@ def render_segments(
         )
 
 
-def assemble(work: Work, sounds: Sequence[Path], folder: Folder) -> list[Ready]:
+def assemble(work: Work, sounds: Sequence[Path], folder: Folder, reporter: Reporter) -> list[Ready]:
     """Join the segments and the speakers' own sound to the final MP4; add a thumbnail."""
     output, plan = work.request.output, work.plan
     tags = Tags(software=f"talkhead {__version__}, {plan.engine} engine", source=_source(work))
     sound = folder.path / ".soundtrack.m4a"
     tracks = [Sound(*both) for both in zip(sounds, work.timeline.parts, strict=True)]
-    write_soundtrack(tracks, float(plan.frames / plan.fps), sound)
+    write_soundtrack(tracks, float(plan.frames / plan.fps), sound, reporter.tick)
     video = folder.path / "video.mp4"
     pieces = [segment.file for segment in folder.segments]
     join(pieces, sound, plan.fps, video, tags)
@@ -64,7 +65,9 @@ def assemble(work: Work, sounds: Sequence[Path], folder: Folder) -> list[Ready]:
     return ready
 
 
-def check(work: Work, ready: Sequence[Ready]) -> tuple[list[Ready], dict[str, Any] | None]:
+def check(
+    work: Work, ready: Sequence[Ready], folder: Folder, reporter: Reporter
+) -> tuple[list[Ready], dict[str, Any] | None]:
     """Compare the finished file with its plan; return it with its facts, and a score on request.
 
     Raises E_FFMPEG where the file is not what was planned.
@@ -82,7 +85,7 @@ def check(work: Work, ready: Sequence[Ready]) -> tuple[list[Ready], dict[str, An
             "please report this",
         )
     shown = {**asdict(facts), "fps": str(facts.fps)}
-    score = _score(work, video.file) if work.request.output.score else None
+    score = _score(work, video.file, folder, reporter) if work.request.output.score else None
     return [replace(video, facts=shown), *others], score
 
 
@@ -90,12 +93,21 @@ def _first_frame(video: Path) -> Picture:
     return next(read_frames(video, 1, lambda _done, _total: None))[1]
 
 
-def _score(work: Work, video: Path) -> dict[str, Any]:
-    """Measure the lips of a single speaker against what is heard."""
-    speaker = work.request.speakers[0]
-    words = (speaker.text or speaker.transcript) if len(work.request.speakers) == 1 else None
-    options = CheckOptions(language=speaker.language)
-    return check_video(video, transcript=words, options=options).as_dict()
+def _score(work: Work, video: Path, folder: Folder, reporter: Reporter) -> dict[str, Any]:
+    """Measure the first speaker's lips against what is heard, with all that is known of it."""
+    speaker, part = work.request.speakers[0], work.timeline.parts[0]
+    alone = len(work.request.speakers) == 1
+    largest = sorted((*work.view.faces, *work.view.bystanders), key=lambda face: -face.box.area)
+    faces = [
+        index for index, face in enumerate(largest) if face is next(iter(work.view.faces), None)
+    ]
+    return check_video(
+        video,
+        transcript=(speaker.text or speaker.transcript) if alone else None,
+        phones=known_phones(folder, 0, part) if alone else None,
+        options=CheckOptions(language=speaker.language, face=faces[0] if faces else 0),
+        tick=reporter.tick,
+    ).as_dict()
 
 
 def _source(work: Work) -> DigitalSource:

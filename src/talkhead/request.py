@@ -105,10 +105,12 @@ class Speaker(Strict):
     box: tuple[float, float, float, float] | None = Field(
         None, description="x0, y0, x1, y1 of the face, in pixels of the portrait as given"
     )
-    start: Annotated[float, Field(ge=0)] | None = Field(
+    start: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
         None, description="when this voice begins, seconds from the start of the video"
     )
-    end: Annotated[float, Field(gt=0)] | None = Field(None, description="when it is cut off")
+    end: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
+        None, description="when it is cut off"
+    )
     isolate_vocals: bool = False
 
     @model_validator(mode="after")
@@ -140,7 +142,7 @@ class Sampling(Strict):
     audio_guidance: Annotated[float, Field(ge=0, le=50)] | None = None
     shift: Annotated[float, Field(gt=0, le=50)] | None = None
     seed: Annotated[int, Field(ge=-1, le=2**63 - 1)] | None = Field(
-        None, description="unset or -1: random, and reported"
+        None, description="unset or -1: random, or the idempotency key's own; reported"
     )
 
 

@@ -38,7 +38,7 @@ class Runtime:
             return wanted, "asked for by name"
         if self.settings.engine != "auto":
             return self.settings.engine, "the operator's default"
-        return "draft", "no other engine is installed"
+        return "draft", "the only engine of this version"
 
     def engine(self, name: str) -> Engine:
         """Return the engine of that name, building it on first use."""
@@ -95,7 +95,10 @@ class Runtime:
         found = _component("engine", name)
         if not found.ready:
             return found
-        return found.model_copy(update={"licence": self.engine(name).spec.licence})
+        try:
+            return found.model_copy(update={"licence": self.engine(name).spec.licence})
+        except TalkheadError as error:  # told in its row: `doctor` is there to say so
+            return Component(name=name, ready=False, detail=error.message, fix=error.hint)
 
     def _load(self, kind: str, name: str, table: dict[str, str]) -> Any:
         key = kind, name

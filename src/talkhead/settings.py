@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _refuse_typos(self) -> Self:
         known = {f"TALKHEAD_{name.upper()}" for name in type(self).model_fields}
+        known.add("TALKHEAD_GOLDENS")  # where parity tests find their reference values
         mine = {name for name in os.environ if name.startswith("TALKHEAD_")}
         if unknown := {name for name in mine if name.split("__")[0] not in known}:
             raise ValueError(f"unknown settings {sorted(unknown)}; known: {sorted(known)}")

@@ -16,6 +16,9 @@ from talkhead.report import Reporter
 from talkhead.request import Talk
 from talkhead.result import FaceFound, Notice, PlanReport
 
+LONGEST = 4 * 3600.0  # seconds of video in one job
+# Scaling and encoding frames of another size than the engine's, per pixel; one chunk in memory.
+SCALING_SECONDS, SCALING_BYTES = 18e-9, 100
 CHARACTERS_PER_SECOND = 14.0  # of espeak at its own pace, English; an estimate until it has spoken
 
 
@@ -113,6 +116,13 @@ def listen(request: Talk, files: Sequence[Path | None]) -> Timeline:
         [speaker.start for speaker in request.speakers],
         [speaker.end for speaker in request.speakers],
     )
+    if max(total, request.duration or 0) > LONGEST:
+        raise TalkheadError(
+            Code.INPUT,
+            f"the video would last {max(total, request.duration or 0):.0f} s",
+            f"a job makes at most {LONGEST:.0f} s: check start, end and duration, or split it",
+            fields=["speakers"],
+        )
     estimated = any(path is None for path in files)
     seconds = _video_seconds(request, total, estimated, notices)
     return Timeline(tuple(parts), total, seconds, estimated, tuple(notices))
@@ -145,13 +155,25 @@ def probe(request: Talk, view: View, timeline: Timeline, spec: Spec, options: An
     )
 
 
+def planned(request: Talk, view: View, timeline: Timeline, engine: Engine, options: Any) -> Plan:
+    """Return the engine's plan, with the cost of scaling its frames to another size."""
+    plan = engine.plan(probe(request, view, timeline, engine.spec, options))
+    if (plan.width, plan.height) == view.size:
+        return plan
+    pixels = view.width * view.height
+    return replace(
+        plan,
+        seconds=plan.seconds + SCALING_SECONDS * pixels * plan.frames,
+        memory_bytes=plan.memory_bytes + SCALING_BYTES * pixels,
+    )
+
+
 def retimed(work: Work, sounds: Sequence[Path], reporter: Reporter) -> Work:
     """Return the work with exact lengths, once every text has been spoken."""
     if not work.timeline.estimated:
         return work
     timeline = listen(work.request, sounds)
-    engine = work.engine
-    plan = engine.plan(probe(work.request, work.view, timeline, engine.spec, work.options))
+    plan = planned(work.request, work.view, timeline, work.engine, work.options)
     reporter.plan(plan.seconds, len(plan.segments))
     return replace(work, timeline=timeline, plan=plan)
 

@@ -41,7 +41,7 @@ def kill_at_random_and_resume(cli: Cli, speech: Path, seed: int, kills: int) -> 
     assert cli(*words(speech, "again.mp4", seed=4)).status == 0
     length = time.monotonic() - began
     dice = random.Random(seed)
-    killed = 0
+    killed = resumed = 0
     for number in range(kills * 3):
         out = f"out{number}.mp4"
         run = cli.start(*words(speech, out))
@@ -56,9 +56,11 @@ def kill_at_random_and_resume(cli: Cli, speech: Path, seed: int, kills: int) -> 
         assert ended.status == 0, ended.out
         assert frames_digest(cli.folder / out) == frames_digest(cli.folder / "whole.mp4")
         assert not [name for name in cli.left() if "partial" in name]
+        resumed += ended.json["segments"]["resumed"]
         assert not list(cli.jobs.iterdir())
         killed += 1
         if killed == kills:
+            assert resumed > 0
             return
     raise AssertionError(f"only {killed} kills came in time")
 

@@ -215,6 +215,16 @@ def test_check_judges_what_talk_made(cli: Cli) -> None:
     assert "below 0.999" in bad.out
 
 
+def test_score_measures_the_speakers_own_face_with_the_voices_own_phones(cli: Cli) -> None:
+    words = ("--text", "Peter baked more muffins before Mary moved home.", "--score")
+    box = ("--box", "230,100,320,210", "--size", "960x960", "--seed", "1")
+    ended = cli("talk", PORTRAITS / "two_people.png", *words, *box, "-o", "out.mp4", "--json")
+    assert ended.status == 0, ended.out
+    assert ended.json["score"]["phones"] == "given"
+    assert ended.json["score"]["status"] == "scored"
+    assert ended.json["score"]["grade"] == "good"
+
+
 def test_doctor_and_version(cli: Cli) -> None:
     assert cli("--version").out.strip() == f"talkhead {talkhead.__version__}"
     ended = cli("doctor", "--json")

@@ -1,6 +1,7 @@
 """The job path on a test engine: what it promises whatever the engine."""
 
 import json
+import pickle
 import threading
 from pathlib import Path
 
@@ -94,7 +95,9 @@ def test_the_same_key_is_answered_without_work(portrait, speech, runtime) -> Non
     testcard.CALLS.clear()
     again = job.run(asked(portrait, speech, idempotency_key="k", priority=5), runtime)
     assert testcard.CALLS == []
-    assert again == first
+    assert again.outputs == first.outputs
+    assert again.request_digest == first.request_digest
+    assert first.seconds["store"] >= 0
 
 
 def test_the_same_key_for_another_request_is_a_conflict(portrait, speech, runtime) -> None:
@@ -132,6 +135,65 @@ def test_cancel_keeps_the_folder_and_the_next_run_goes_on(
     store = tmp_path / "store"
     assert frames_digest(store / "k/video.mp4") == frames_digest(store / "whole/video.mp4")
     assert whole.video is not None
+
+
+@pytest.mark.parametrize("harm", ["platform", "segment"])
+def test_a_harmed_folder_goes_on_with_a_warning(
+    portrait, speech, runtime, monkeypatch, harm
+) -> None:
+    monkeypatch.setattr(report, "BEAT", 0)
+    cancel = threading.Event()
+    request = asked(portrait, speech, idempotency_key="k")
+    with pytest.raises(TalkheadError):
+        job.run(request, runtime, stop_after(80, cancel), cancel=cancel)
+    folder = runtime.settings.jobs / "k"
+    if harm == "platform":
+        manifest = folder / "manifest.jsonl"
+        first, rest = manifest.read_text().split("\n", 1)
+        entry = json.loads(first)
+        entry["job"]["platform"] = "elsewhere"
+        manifest.write_text(json.dumps(entry) + "\n" + rest)
+    else:
+        (folder / "segment-00000.mp4").write_bytes(b"spoilt")
+    result = job.run(request, runtime)
+    assert [notice.code for notice in result.warnings].count("W_RESUMED") == 1
+    assert result.video is not None
+    assert result.video.facts["frames"] == 175
+
+
+def test_a_key_without_a_seed_means_the_same_job(portrait, speech, runtime) -> None:
+    request = asked(portrait, speech, idempotency_key="k", sampling={})
+    first = job.run(request, runtime)
+    testcard.CALLS.clear()
+    again = job.run(request, runtime)
+    assert (again.seed, testcard.CALLS) == (first.seed, [])
+    other = job.run(asked(portrait, speech, idempotency_key="k2", sampling={}), runtime)
+    assert other.seed != first.seed
+
+
+def test_cancel_is_heard_while_the_sound_is_written(portrait, runtime, tmp_path) -> None:
+    sound = write_wav(tmp_path / "long.wav", np.zeros(60 * 16_000))
+    cancel = threading.Event()
+
+    def stop(step: Progress) -> None:
+        if step.stage == "assemble":
+            cancel.set()
+
+    with pytest.raises(TalkheadError) as caught:
+        job.run(asked(portrait, sound, idempotency_key="k"), runtime, stop, cancel=cancel)
+    assert (caught.value.code, caught.value.stage) == (Code.CANCELLED, "assemble")
+
+
+def test_a_video_of_days_is_refused_at_once(portrait, speech, runtime) -> None:
+    speakers = [{"audio": str(speech), "start": 80_000}]
+    with pytest.raises(TalkheadError, match="would last"):
+        job.run(asked(portrait, speech, speakers=speakers), runtime)
+
+
+def test_errors_travel_between_processes() -> None:
+    error = TalkheadError(Code.NO_FACE, "none", "try", fields=["portrait"], stage="probe")
+    error.job_id = "k"
+    assert pickle.loads(pickle.dumps(error)).to_dict() == error.to_dict()
 
 
 @pytest.mark.parametrize(("fault", "code"), [("memory", Code.OOM), ("short", Code.GENERATION)])

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from talkhead.engines import Tick
 from talkhead.media.container import open_media
 from talkhead.media.files import whole_file
 from talkhead.media.sound import LAYOUTS, Block, Samples, downmix, read_sound, resample, sound_track
@@ -28,7 +29,12 @@ class Sound:
     part: Part
 
 
-def write_soundtrack(sounds: Sequence[Sound], seconds: float, out: Path) -> None:
+def write_soundtrack(
+    sounds: Sequence[Sound],
+    seconds: float,
+    out: Path,
+    tick: Tick = lambda _done, _total: None,
+) -> None:
     """Write the sounds, mixed, to an M4A file of exactly `seconds`, to the nearest 1/48000 s.
 
     Mono, stereo and 5.1 stay what they are; any other layout becomes stereo.
@@ -51,6 +57,7 @@ def write_soundtrack(sounds: Sequence[Sound], seconds: float, out: Path) -> None
             frame = av.AudioFrame.from_ndarray(limited, "fltp", LAYOUTS[channels])
             frame.sample_rate, frame.pts = RATE, begin
             container.mux(stream.encode(frame))
+            tick(begin, size)
             begin += length
         container.mux(stream.encode(None))
 

@@ -153,6 +153,7 @@ def plan(
         if faces is not None:
             words.merge(payload, {"output": {"faces": True}})
             file = words.output(faces, None, ".png", force)
+            words.keep_inputs(file, payload)
         result = local.run(payload, file, quiet=True)
         console.planned(result, file, json)
 

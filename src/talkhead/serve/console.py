@@ -124,8 +124,9 @@ def job_done(result: Result, file: Path, json_wanted: bool) -> None:
     if result.segments and result.segments.resumed:
         out(f"  went on after {result.segments.resumed} of {result.segments.total} segments")
     if result.score:
-        score = ", ".join(f"{name} {value}" for name, value in result.score.items())
-        out(f"  lip sync: {score}")
+        sync = result.score["sync"] or {}
+        shown = [f"{name} {sync[name]}" for name in ("r0", "auc", "lag_ms") if sync.get(name)]
+        out(f"  lip sync: {', '.join([result.score['grade'] or result.score['status'], *shown])}")
 
 
 def planned(result: Result, file: Path | None, json_wanted: bool) -> None:

@@ -27,7 +27,7 @@ from talkhead.stores.local import SingleFile
 
 def start(base: Path | None, resume: str | None) -> Payload:
     """Return the payload to begin with: a file's, an unfinished job's, or an empty one."""
-    if resume is None:
+    if resume is None or base is not None:
         return load_json(base)
     saved = jobs.saved_request(load().jobs, resume)
     if saved is None:

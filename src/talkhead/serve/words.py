@@ -44,7 +44,7 @@ def talk(payload: Payload, portrait: str | None, said: Said) -> None:
     """Put portrait and speakers into the payload; what is not given stays as it was."""
     if portrait is not None:
         payload["portrait"] = reference(portrait)
-    speakers = _speakers(said) or payload.get("speakers")
+    speakers = _speakers(said) or _given(payload)
     if not speakers:
         raise _wrong("no speech was given", 'give a recording, or --text "Hello"', ["speakers"])
     if len(said.boxes) > len(speakers):
@@ -58,9 +58,19 @@ def talk(payload: Payload, portrait: str | None, said: Said) -> None:
     payload["speakers"] = speakers
 
 
+def _given(payload: Payload) -> list[Payload]:
+    """Return the speakers of a request file, checked as far as words are put into them."""
+    speakers = payload.get("speakers", [])
+    if not isinstance(speakers, list | tuple) or not all(isinstance(s, dict) for s in speakers):
+        raise _wrong("speakers: not a list of objects", 'write [{"audio": "a.wav"}]', ["speakers"])
+    return list(speakers)
+
+
 def _speakers(said: Said) -> list[Payload]:
     if said.recordings and said.text is not None:
         raise _wrong("both a recording and --text were given", "give one of them")
+    if said.voice is not None and said.text is None:
+        raise _wrong("--voice goes with --text", "leave --voice out, or give --text")
     if said.text is not None:
         return [_without_none({"text": text_or_file(said.text), "voice": said.voice})]
     return [{"audio": reference(recording)} for recording in said.recordings]
@@ -70,7 +80,10 @@ def merge(payload: Payload, values: Mapping[str, Any]) -> None:
     """Put the values that are set into the payload; mappings are merged."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            merge(payload.setdefault(name, {}), value)
+            inner = payload.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise _wrong(f"{name}: not an object", "see docs/contract.md", [name])
+            merge(inner, value)
         elif value is not None:
             payload[name] = value
 
@@ -107,28 +120,44 @@ def text_or_file(word: str) -> str:
         raise _wrong(f"cannot read the text in {word}", "save it as UTF-8 text") from error
 
 
-def output(out: Path | None, named_after: str | None, suffix: str, force: bool) -> Path:
+def output(out: Path | None, named_after: object, suffix: str, force: bool) -> Path:
     """Return the file to write, or raise before any work where it cannot be."""
-    stem = Path(named_after.partition(":")[2] or named_after).stem if named_after else "talkhead"
-    file = (out or Path(f"{stem}{suffix}")).expanduser()
+    file = (out or Path(f"{_stem(named_after)}{suffix}")).expanduser()
     if file.suffix.lower() != suffix:
         raise _wrong(f"{file}: this command writes {suffix} files", f"name it {file.stem}{suffix}")
     if file.is_dir():
-        raise _wrong(f"{file} is a folder", f"give a file name: {file / (stem + suffix)}")
-    if file.exists() and not force:
-        raise _wrong(f"{file} exists already", "choose another -o, or add --force to replace it")
+        raise _wrong(f"{file} is a folder", f"give a file name: {file / f'out{suffix}'}")
+    for target in targets(file):
+        if target.exists() and not force:
+            raise _wrong(
+                f"{target} exists already", "choose another -o, or add --force to replace it"
+            )
     _check_writable(file)
     return file
+
+
+def targets(file: Path) -> list[Path]:
+    """Return every file that a job may write for `-o file`: a picture of faces comes alone."""
+    beside = () if file.suffix.lower() == ".png" else ("thumbnail.jpg", "result.json")
+    return [file, *(file.with_name(f"{file.stem}.{name}") for name in beside)]
+
+
+def _stem(named_after: object) -> str:
+    """Return a name for the output from the portrait's, where that is a plain one."""
+    name = named_after if isinstance(named_after, str) else ""
+    plain = name.removeprefix("library:")
+    return Path(plain).stem if plain and not plain.startswith(SCHEMES) else "talkhead"
 
 
 def keep_inputs(file: Path, payload: Payload) -> None:
     """Raise where the output would replace one of the inputs, even by force."""
     fields = [payload.get(name) for name in ("portrait", "video", "source")]
-    for speaker in payload.get("speakers", ()):
+    for speaker in _given(payload):
         fields += [speaker.get("audio"), speaker.get("sample")]
-    for ref in fields:
-        if isinstance(ref, str) and not ref.startswith(SCHEMES) and _is_same(file, Path(ref)):
-            raise _wrong(f"{file} is an input of this job", "choose another -o")
+    paths = [Path(ref) for ref in fields if isinstance(ref, str) and not ref.startswith(SCHEMES)]
+    for target in targets(file):
+        if any(_is_same(target, path) for path in paths):
+            raise _wrong(f"{target} is an input of this job", "choose another -o")
 
 
 def _is_same(file: Path, other: Path) -> bool:

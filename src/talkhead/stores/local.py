@@ -49,7 +49,7 @@ class SingleFile:
     def path(self, key: str) -> Path:
         """Return the file for a key such as jobs/1/video.mp4."""
         name = PurePosixPath(key).name
-        is_main = PurePosixPath(name).suffix == self.out.suffix
+        is_main = PurePosixPath(name).suffix == self.out.suffix.lower()
         return self.out if is_main else self.out.with_name(f"{self.out.stem}.{name}")
 
     def put(self, file: Path, key: str) -> None:

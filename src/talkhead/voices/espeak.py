@@ -123,6 +123,13 @@ class Espeak:
             raise TalkheadError(
                 Code.INPUT, "there is nothing to say", "write a text with words", fields=["text"]
             )
+        if line.sample is not None or line.sample_text is not None:
+            raise TalkheadError(
+                Code.UNSUPPORTED,
+                "espeak cannot clone a voice from a sample",
+                "leave sample and sample_text out",
+                fields=["sample"],
+            )
         voice, speed = find_voice(line), _words_per_minute(line.speed)
         sentences = list(split_sentences(line.text))
         partial = out.with_name(f"{out.name}.partial")

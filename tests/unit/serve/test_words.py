@@ -110,10 +110,31 @@ def test_an_output_never_replaces_an_input(tmp_path: Path) -> None:
             words.keep_inputs(tmp_path / name, payload)
 
 
+def test_the_files_beside_an_output_count_too(tmp_path: Path) -> None:
+    (tmp_path / "x.result.json").touch()
+    with pytest.raises(TalkheadError, match="exists already"):
+        words.output(tmp_path / "x.mp4", None, ".mp4", False)
+    thumbnail = tmp_path / "y.thumbnail.jpg"
+    thumbnail.touch()
+    with pytest.raises(TalkheadError, match="is an input"):
+        words.keep_inputs(tmp_path / "y.mp4", {"portrait": str(thumbnail)})
+
+
+@pytest.mark.parametrize(
+    "payload", [{"speakers": 7}, {"speakers": ["a.wav"]}, {"sampling": 3, "speakers": [{}]}]
+)
+def test_malformed_request_files_get_a_named_error(payload: words.Payload) -> None:
+    with pytest.raises(TalkheadError):
+        words.talk(payload, "me.png", said(language="fr"))
+        words.merge(payload, {"sampling": {"seed": 1}})
+
+
 def test_outputs_are_checked_before_any_work(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert words.output(None, "/x/me.png", ".mp4", False) == Path("me.mp4")
     assert words.output(None, "library:astronaut.png", ".mp4", False) == Path("astronaut.mp4")
+    assert words.output(None, "data:image/png;base64,AAAA", ".mp4", False) == Path("talkhead.mp4")
+    assert words.output(None, 5, ".mp4", False) == Path("talkhead.mp4")
     (tmp_path / "me.mp4").touch()
     with pytest.raises(TalkheadError, match="exists already"):
         words.output(None, "/x/me.png", ".mp4", False)

@@ -37,4 +37,5 @@ def test_single_file_names(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert (tmp_path / "hello.mp4").read_bytes() == b"j/video.mp4"
     assert store.read("j/result.json") is None
+    assert SingleFile(tmp_path / "x.MP4").path("j/video.mp4") == tmp_path / "x.MP4"
     assert store.url("j/video.mp4", 60).startswith("file:///")
