@@ -9,7 +9,7 @@ help:
 	@echo "make demo   install into $(VENV) and render demo.mp4 from the bundled portrait and speech"
 	@echo "make test   install what the tests need and run them"
 	@echo "make lint   ruff and mypy"
-	@echo "make soak   full loads: long videos, many kills (minutes to an hour)"
+	@echo "make soak   full loads: many kills (minutes)"
 	@echo "make bench  measure speed, memory and lip sync"
 
 $(VENV)/core: pyproject.toml

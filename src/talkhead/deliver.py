@@ -14,7 +14,7 @@ from talkhead.folder import file_digest
 from talkhead.intake import Context
 from talkhead.media.face import annotate
 from talkhead.request import Output
-from talkhead.result import Made, Result
+from talkhead.result import Made, Notice, Result
 from talkhead.runtime import Runtime
 from talkhead.survey import Work
 
@@ -100,6 +100,19 @@ def known_result(job_id: str, digest: str, output: Output, runtime: Runtime) -> 
             "choose another idempotency_key, or send the first request unchanged",
             fields=["idempotency_key"],
         )
+    kinds = {made.kind for made in result.outputs}
+    lacks = [
+        name
+        for name, missing in (
+            ("thumbnail", output.thumbnail and result.engine and "thumbnail" not in kinds),
+            ("score", output.score and result.score is None),
+        )
+        if missing
+    ]
+    if lacks:
+        message = f"answered from the finished job, which was made without {' and '.join(lacks)}"
+        known = (*result.warnings, Notice(code="W_KNOWN", field="output", message=message))
+        result = result.model_copy(update={"warnings": known})
     return with_urls(result, output, runtime)
 
 

@@ -24,6 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,9 +140,13 @@ class Folder:
         _sync(self.path)
 
     def load(self, name: str) -> dict[str, NDArray[Any]] | None:
-        """Return what `save` wrote, or None."""
+        """Return what `save` wrote; None where there is nothing, or nothing that can be read."""
         path = self.path / f"{name}.npz"
-        return self._load(path) if path.exists() else None
+        try:
+            return self._load(path) if path.exists() else None
+        except (OSError, ValueError, BadZipFile):
+            self.notices.append(f"{path.name} was damaged and is made again")
+            return None
 
     def remove(self) -> None:
         """Delete the folder; its job is done and delivered."""
@@ -164,7 +169,7 @@ class Folder:
         os.utime(self.path / LOCK)  # renews the lease
 
     def _load(self, path: Path) -> dict[str, NDArray[Any]]:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
 

@@ -139,6 +139,14 @@ def test_a_damaged_segment_starts_the_job_over(tmp_path: Path) -> None:
         assert "damaged" in folder.notices[0]
 
 
+def test_damaged_preparations_are_made_again(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        folder.save("prepared", {"a": np.arange(3)})
+        (folder.path / "prepared.npz").write_bytes(b"PK\x03\x04 spoilt")
+        assert folder.load("prepared") is None
+        assert "damaged" in folder.notices[0]
+
+
 def test_checkpoints_are_states_without_frames(tmp_path: Path) -> None:
     with open_folder(tmp_path, "job", ME, "{}") as folder:
         folder.commit_checkpoint({"step": np.asarray(4)})

@@ -100,6 +100,12 @@ def test_the_same_key_is_answered_without_work(portrait, speech, runtime) -> Non
     assert first.seconds["store"] >= 0
 
 
+def test_an_answer_from_before_says_what_it_lacks(portrait, speech, runtime) -> None:
+    job.run(asked(portrait, speech, idempotency_key="k", output={"thumbnail": False}), runtime)
+    again = job.run(asked(portrait, speech, idempotency_key="k"), runtime)
+    assert [notice.code for notice in again.warnings].count("W_KNOWN") == 1
+
+
 def test_the_same_key_for_another_request_is_a_conflict(portrait, speech, runtime) -> None:
     job.run(asked(portrait, speech, idempotency_key="k"), runtime)
     with pytest.raises(TalkheadError, match="already used") as caught:
