@@ -96,13 +96,14 @@ def identify(
 ) -> Identity:
     """Return what must agree for this job to be the one in a folder or a store."""
     wire = request.model_dump(mode="json", exclude=OUTSIDE)
+    options = wire.pop("options", None)  # an engine's own names, whatever they are
     for speaker in (wire, *wire.get("speakers", ())):
         if speaker.get("text") and not speaker["voice"]:
             speaker["voice"] = context.runtime.settings.voice
     seed = wire.get("sampling", {}).pop("seed", None)  # named on its own where it differs
     made_by = [engine.name, engine.version, *engine.weights] if engine else []
     return Identity(
-        request=digest(_without_references(wire)),
+        request=digest([_without_references(wire), options]),
         inputs=dict(inputs),
         engine=" ".join(made_by),
         encoder=digest(asdict(Encoding())),

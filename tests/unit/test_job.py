@@ -100,6 +100,14 @@ def test_the_same_key_is_answered_without_work(portrait, speech, runtime) -> Non
     assert first.seconds["store"] >= 0
 
 
+def test_an_engines_options_belong_to_the_job(portrait, speech, runtime) -> None:
+    jobs_ids = set()
+    for options in ({}, {"sample": 2}, {"fault": ""}):
+        request = asked(portrait, speech, engine="testcard", options=options, max_frames=10)
+        jobs_ids.add(job.run(request, runtime).job_id)
+    assert len(jobs_ids) == 3
+
+
 def test_an_answer_from_before_says_what_it_lacks(portrait, speech, runtime) -> None:
     job.run(asked(portrait, speech, idempotency_key="k", output={"thumbnail": False}), runtime)
     again = job.run(asked(portrait, speech, idempotency_key="k"), runtime)
