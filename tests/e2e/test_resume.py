@@ -116,8 +116,10 @@ def test_a_folder_of_another_job_is_refused(cli: Cli, speech: Path) -> None:
 def test_a_second_process_on_the_same_job_is_refused(cli: Cli, speech: Path) -> None:
     run = cli.start(*words(speech))
     wait_for_segments(cli, run, 1)
+    run.send_signal(signal.SIGSTOP)  # it would be done before the other one has started
     second = cli(*words(speech, "second.mp4"))
-    assert second.status == 4
+    run.send_signal(signal.SIGCONT)
+    assert second.status == 4, second.out
     assert "E_CAPACITY" in second.err
     _, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
