@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from talkhead.errors import Code, TalkheadError
     from talkhead.job import run
-    from talkhead.request import Request, parse
+    from talkhead.request import Request
     from talkhead.result import Progress, Result
     from talkhead.runtime import Runtime
     from talkhead.settings import Settings
+    from talkhead.validation import parse
 
 __version__ = "0.1.0"
 
@@ -34,7 +35,7 @@ _HOMES = {
     "Runtime": "runtime",
     "Settings": "settings",
     "TalkheadError": "errors",
-    "parse": "request",
+    "parse": "validation",
     "run": "job",
 }
 

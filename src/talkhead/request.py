@@ -1,9 +1,7 @@
-"""What a caller may ask for. The only place where outside input is validated."""
+"""What a caller may ask for: the models of the contract."""
 
-import difflib
-from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -12,11 +10,8 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    ValidationError,
     model_validator,
 )
-
-from talkhead.errors import Code, TalkheadError
 
 MIN_SIDE, MAX_SIDE = 256, 4096
 PRESETS = {"360p": 360, "480p": 480, "720p": 720, "1080p": 1080}
@@ -111,7 +106,9 @@ class Speaker(Strict):
     end: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
         None, description="when it is cut off"
     )
-    isolate_vocals: bool = False
+    isolate_vocals: bool | Literal["auto"] = Field(
+        False, description="take music and noise away first; auto: where that is installed"
+    )
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -188,20 +185,14 @@ class Job(Strict):
     dry_run: bool = False
 
 
-class Talk(Job):
-    """Make a portrait, or the person in a video, speak."""
+class Film(Job):
+    """What every job that makes a video has in common."""
 
-    action: Literal["talk"] = "talk"
-    portrait: MediaRef | None = None
-    video: MediaRef | None = Field(None, description="a clip to dub")
-    source: MediaRef | None = Field(None, description="picture or video, the file decides")
-    speakers: Annotated[tuple[Speaker, ...], Field(min_length=1, max_length=8)]
-    turns: Literal["together", "in_turn"] = "together"
     prompt: Annotated[str, Field(max_length=10_000)] = ""
     negative_prompt: Annotated[str, Field(max_length=10_000)] = ""
     engine: str = "auto"
     options: dict[str, Any] = Field({}, description="the chosen engine's own options")
-    size: Size | None = Field(None, description="unset: the portrait's aspect, long side 720")
+    size: Size | None = Field(None, description="unset: the source's aspect, long side 720")
     fit: Literal["crop", "pad", "face"] = "crop"
     fps: Rate | None = None
     duration: Annotated[float, Field(gt=0, le=86_400)] | None = None
@@ -211,13 +202,28 @@ class Talk(Job):
     memory: Memory = Memory()
 
     @model_validator(mode="after")
-    def _coherent(self) -> Self:
-        if sum(ref is not None for ref in (self.portrait, self.video, self.source)) != 1:
-            raise ValueError("give exactly one of portrait, video and source")
+    def _one_length_and_one_engine(self) -> Self:
         if self.duration is not None and self.max_frames is not None:
             raise ValueError("give duration or max_frames, not both")
         if self.options and self.engine == "auto":
             raise ValueError("options belong to one engine: name it in `engine`")
+        return self
+
+
+class Talk(Film):
+    """Make a portrait, or the person in a video, speak."""
+
+    action: Literal["talk"] = "talk"
+    portrait: MediaRef | None = None
+    video: MediaRef | None = Field(None, description="a clip to dub")
+    source: MediaRef | None = Field(None, description="picture or video, the file decides")
+    speakers: Annotated[tuple[Speaker, ...], Field(min_length=1, max_length=8)]
+    turns: Literal["together", "in_turn"] = "together"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(ref is not None for ref in (self.portrait, self.video, self.source)) != 1:
+            raise ValueError("give exactly one of portrait, video and source")
         return self
 
     @property
@@ -225,6 +231,17 @@ class Talk(Job):
         """Return the field that holds the picture or video, and its reference."""
         fields = {"portrait": self.portrait, "video": self.video, "source": self.source}
         return next((name, ref) for name, ref in fields.items() if ref is not None)
+
+
+class Animate(Film):
+    """Put the person of a portrait into a driving video, or move the portrait as in it."""
+
+    action: Literal["animate"]
+    mode: Literal["replace", "animate"] = Field(
+        "replace", description="replace the person in the video, or animate the portrait by it"
+    )
+    portrait: MediaRef
+    video: MediaRef = Field(description="the driving video; its sound is kept")
 
 
 class Speak(Job):
@@ -239,10 +256,26 @@ class Speak(Job):
     language: str = "auto"
 
 
+class Portrait(Job):
+    """Draw a portrait from words."""
+
+    action: Literal["portrait"]
+    prompt: Annotated[str, Field(min_length=1, max_length=10_000)]
+    negative_prompt: Annotated[str, Field(max_length=10_000)] = ""
+    engine: str = Field("default", description="the portrait maker")
+    options: dict[str, Any] = Field({}, description="the maker's own options")
+    size: Size | None = None
+    sampling: Sampling = Sampling()
+    save_as: (
+        Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][\w.\- ]*$")] | None
+    ) = Field(None, description="keep the picture as library:avatars/NAME, where that is allowed")
+
+
 class Health(Strict):
     """Ask whether this installation can work."""
 
     action: Literal["health"]
+    self_test: bool = Field(False, description="also render one second on the draft engine")
 
 
 class Capabilities(Strict):
@@ -251,92 +284,14 @@ class Capabilities(Strict):
     action: Literal["capabilities"]
 
 
-Request = Talk | Speak | Health | Capabilities
+Request = Talk | Animate | Portrait | Speak | Health | Capabilities
 ACTIONS: dict[str, type[Request]] = {
     "talk": Talk,
+    "animate": Animate,
+    "portrait": Portrait,
     "speak": Speak,
     "health": Health,
     "capabilities": Capabilities,
 }
-# Names of the contract that nothing in this version serves.
-LATER_ACTIONS = ("animate", "portrait", "workflow", "batch")
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def parse(payload: object) -> Request:
-    """Return the request in payload, or raise E_INPUT_VALIDATION naming each bad field.
-
-    A known action that nothing here serves is E_UNSUPPORTED.
-    """
-    if not isinstance(payload, Mapping):
-        raise TalkheadError(Code.INPUT, "a request is a JSON object", 'try {"action": "health"}')
-    action = payload.get("action", "talk")
-    if isinstance(action, str) and action in LATER_ACTIONS:
-        raise TalkheadError(
-            Code.UNSUPPORTED,
-            f"action {action!r} is not available in this installation",
-            f"available actions: {', '.join(ACTIONS)}",
-            fields=["action"],
-        )
-    if not isinstance(action, str) or action not in ACTIONS:
-        near = difflib.get_close_matches(str(action), [*ACTIONS, *LATER_ACTIONS], 1)
-        raise TalkheadError(
-            Code.INPUT,
-            f"unknown action {action!r}" + (f": did you mean {near[0]!r}?" if near else ""),
-            f"available actions: {', '.join(ACTIONS)}",
-            fields=["action"],
-        )
-    return validate(ACTIONS[action], {**payload, "action": action})
-
-
-def validate(model: type[Model], values: object, prefix: str = "") -> Model:
-    """Return values as a model, or raise E_INPUT_VALIDATION naming each bad field."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        problems = _own_problems(error)
-        lines = [_line(model, problem, prefix) for problem in problems]
-        fields = [_path(problem["loc"], prefix) for problem in problems]
-        raise TalkheadError(
-            Code.INPUT, "; ".join(lines), "correct the named fields", fields=fields
-        ) from error
-
-
-def _own_problems(error: ValidationError) -> list[Any]:
-    """Return the problems less those that only follow from one deeper inside."""
-    problems = error.errors(include_url=False, include_input=False)
-    locs = [problem["loc"] for problem in problems]
-
-    def follows(loc: tuple[int | str, ...]) -> bool:
-        return any(len(other) > len(loc) and other[: len(loc)] == loc for other in locs)
-
-    return [problem for problem in problems if not follows(problem["loc"])]
-
-
-def _path(loc: tuple[int | str, ...], prefix: str) -> str:
-    return ".".join([*([prefix] if prefix else []), *map(str, loc)])
-
-
-def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
-    loc, path = problem["loc"], _path(problem["loc"], prefix) or "request"
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(model, loc[:-1])
-        near = difflib.get_close_matches(str(loc[-1]), known, 1)
-        return f"{path}: unknown field" + (f", did you mean {near[0]!r}?" if near else "")
-    if problem["type"] == "missing":
-        return f"{path}: missing"
-    return f"{path}: {problem['msg'].removeprefix('Value error, ')}"
-
-
-def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Return the field names of the model that lies at loc inside model."""
-    nested: dict[str, type[BaseModel]] = {
-        "speakers": Speaker,
-        "output": Output,
-        "sampling": Sampling,
-        "memory": Memory,
-        "size": Size,
-    }
-    names = [part for part in loc if isinstance(part, str)]
-    return list((nested.get(names[-1], model) if names else model).model_fields)
+# Names of the contract that this version does not take yet.
+LATER_ACTIONS = ("workflow", "batch")

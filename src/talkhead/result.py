@@ -77,6 +77,8 @@ class Made(Strict):
     kind: Literal["video", "thumbnail", "audio", "image", "file"]
     key: str
     url: str | None = None
+    expires_at: str | None = None  # of the URL; ISO 8601, UTC
+    data: str | None = None  # base64 of the file, where it was asked for inline
     mime: str
     bytes: int
     sha256: str
@@ -115,7 +117,8 @@ class Result(Strict):
     action: str
     version: str
     job_id: str | None = None
-    request_digest: str | None = None
+    request_digest: str | None = None  # of what the job is: request and the bytes of its inputs
+    sent_digest: str | None = None  # of the request as sent, its references unread
     engine: str | None = None
     seed: int | None = None
     outputs: tuple[Made, ...] = ()

@@ -5,11 +5,12 @@ from typing import Any
 from talkhead import __version__, registry
 from talkhead.engines import Engine
 from talkhead.errors import Code, TalkheadError
-from talkhead.request import ACTIONS, validate
+from talkhead.request import ACTIONS
 from talkhead.result import Ability, Component, Result
 from talkhead.settings import Settings, load
 from talkhead.stores import Store
 from talkhead.stores.local import LocalStore
+from talkhead.validation import validate
 from talkhead.voices import Voice
 
 

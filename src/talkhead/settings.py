@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, SecretStr, Tag, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from talkhead.errors import Code, TalkheadError
@@ -16,6 +16,91 @@ class Local(Strict):
 
     kind: Literal["local"] = "local"
     root: Path = Path("out")
+    prefix: str = Field("", description="what the keys of results begin with")
+
+
+class S3(Strict):
+    """A bucket that speaks S3: AWS, Cloudflare R2, MinIO, Supabase's S3 endpoint."""
+
+    kind: Literal["s3"]
+    bucket: Annotated[str, Field(min_length=1)]
+    prefix: str = Field("", description="what the keys of results begin with")
+    endpoint: str | None = Field(None, description="URL; unset: AWS itself")
+    region: str = "auto"
+    access_key: SecretStr | None = Field(None, description="unset: boto3 looks for its own")
+    secret_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+    addressing: Literal["auto", "path", "virtual"] = Field(
+        "auto", description="auto: virtual for AWS, path elsewhere"
+    )
+    public_endpoint: str | None = Field(
+        None, description="the endpoint that callers reach; signed URLs are made for it"
+    )
+    public_base: str | None = Field(None, description="URL before the key of public objects")
+    ca_bundle: Path | None = Field(None, description="PEM file, for a server with its own CA")
+
+
+class Supabase(Strict):
+    """A bucket behind Supabase Storage's REST interface."""
+
+    kind: Literal["supabase"]
+    url: str = Field(description="https://PROJECT.supabase.co")
+    key: SecretStr = Field(description="the service key")
+    bucket: Annotated[str, Field(min_length=1)]
+    prefix: str = Field("", description="what the keys of results begin with")
+
+
+class Inline(Strict):
+    """No storage: small files travel in the answer as data: URIs. A copy stays in a folder."""
+
+    kind: Literal["inline"]
+    root: Path = Field(default_factory=lambda: _cache() / "inline")
+    prefix: str = Field("", description="what the keys of results begin with")
+
+
+def _kind(value: Any) -> str:
+    found = value.get("kind", "local") if isinstance(value, dict) else value.kind
+    return str(found)
+
+
+StoreSettings = Annotated[
+    Annotated[Local, Tag("local")]
+    | Annotated[S3, Tag("s3")]
+    | Annotated[Supabase, Tag("supabase")]
+    | Annotated[Inline, Tag("inline")],
+    Discriminator(_kind),
+]
+
+
+class Fetching(Strict):
+    """What a reference in a request may reach, and how much of it."""
+
+    http: bool = Field(False, description="allow http: URLs beside https:")
+    private_hosts: tuple[str, ...] = Field(
+        (), description="host names or addresses that may be private, such as minio.internal"
+    )
+    ca_bundle: Path | None = Field(None, description="PEM file, for hosts with their own CA")
+    image_mb: float = Field(32, gt=0)
+    audio_mb: float = Field(200, gt=0)
+    video_mb: float = Field(2048, gt=0)
+    deadline_s: float = Field(300, gt=0, description="for all files of a job together")
+    connect_s: float = Field(5, gt=0)
+    read_s: float = Field(30, gt=0)
+    attempts: int = Field(3, ge=1, le=10)
+    parallel: int = Field(4, ge=1, le=32)
+
+
+class Worker(Strict):
+    """How the process that renders is kept."""
+
+    cancel_s: float = Field(15, gt=0, description="for a cancelled job to stop, then SIGTERM")
+    term_s: float = Field(5, gt=0, description="after SIGTERM, then SIGKILL")
+    start_s: float = Field(120, gt=0, description="for a new child to be ready")
+    check_s: float = Field(30, gt=0, description="for each fitness check")
+    pull: tuple[str, ...] = Field((), description="sets of weights to pull before work begins")
+    pull_s: float = Field(
+        360, gt=0, description="for that; less than RUNPOD_INIT_TIMEOUT of the endpoint"
+    )
 
 
 def _cache() -> Path:
@@ -30,12 +115,29 @@ class Settings(BaseSettings):
     )
     engine: str = Field("auto", description="the engine that `auto` stands for")
     voice: str = Field("espeak", description="the voice of text that names none")
-    store: Local = Local()
+    compat_engines: dict[str, str] = Field(
+        {}, description="for older payloads: the engine or voice to use in place of theirs"
+    )
+    store: StoreSettings = Local()
+    stores: dict[str, StoreSettings] = Field({}, description="further stores, by name")
+    readable: tuple[str, ...] = Field(
+        ("",), description="beginnings of the keys that store: references may read"
+    )
+    request_store: bool = Field(False, description="allow a request to bring its own s3Config")
+    inline_mb: float = Field(7, gt=0, le=14, description="largest file inside an answer")
+    fetch: Fetching = Fetching()
     jobs: Path = Field(default_factory=lambda: _cache() / "jobs", description="job folders")
+    mirror: bool = Field(False, description="copy unfinished jobs to the store as they grow")
     library: Path | None = Field(None, description="folder behind library:NAME, before the bundle")
     volumes: tuple[Path, ...] = Field((), description="folders behind volume:PATH")
+    weights: Path = Field(
+        default_factory=lambda: _cache() / "weights", description="folder of model weights"
+    )
     keep_days: float = Field(7, ge=0, description="how long the folder of a failed job stays")
     keep_gb: float = Field(5, ge=0, description="how much all failed jobs' folders may hold")
+    worker: Worker = Worker()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_file: Path | None = Field(None, description="also log to this file; 3 old ones are kept")
     engines: dict[str, str] = Field({}, description="third-party engines, name to module:Class")
     voices: dict[str, str] = Field({}, description="third-party voices, name to module:Class")
     portraits: dict[str, str] = Field({}, description="portrait makers, name to module:Class")

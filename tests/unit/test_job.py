@@ -15,7 +15,7 @@ from support.harness import SPEECH, frames_digest, read_wav, write_wav
 from talkhead import job, jobs, report
 from talkhead.deliver import Ready
 from talkhead.errors import Code, TalkheadError
-from talkhead.request import Job, parse
+from talkhead.request import Job
 from talkhead.result import Progress
 from talkhead.runtime import Runtime
 from talkhead.settings import Settings

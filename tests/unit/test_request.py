@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.request import Size, Speak, Talk, parse
+from talkhead.request import Size, Speak, Talk
+from talkhead.validation import parse
 
 TALK = {"portrait": "library:astronaut.png", "speakers": [{"audio": "library:librivox.flac"}]}
 

@@ -15,7 +15,7 @@ import typer
 from talkhead import intake, job, jobs
 from talkhead.errors import TalkheadError
 from talkhead.jobs import Kept
-from talkhead.request import parse
+from talkhead.validation import parse
 from talkhead.result import Result
 from talkhead.runtime import Runtime
 from talkhead.serve import console

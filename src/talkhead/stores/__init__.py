@@ -1,20 +1,55 @@
-"""Where results go. A store keeps bytes under keys: slash-separated, relative names."""
+"""Where results go. A store keeps bytes under keys: slash-separated, relative names.
 
+A key is the whole name inside the bucket or folder. The operator's prefix is part of the keys
+that `deliver` makes; a store adds nothing, so that a result's key works in a `store:` reference.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+Tick = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A URL to hand to the caller, and when it stops working."""
+
+    url: str
+    expires_at: datetime | None = None  # UTC
+
 
 class Store(Protocol):
-    """Keeps files under keys."""
+    """Keeps files under keys. Safe to use from several threads."""
 
-    def put(self, file: Path, key: str) -> None:
-        """Store file whole under key, replacing what was there; E_UPLOAD where it cannot."""
+    offers: frozenset[str]  # kinds of URL it can make: signed, public
+
+    def put(self, file: Path, key: str, *, mime: str, sha256: str, create: bool = False) -> bool:
+        """Store file whole under key, replacing what was there; E_UPLOAD where it cannot.
+
+        With `create`, an object that is there already stays and False is returned, as far as the
+        service can tell.
+        """
         ...
 
     def read(self, key: str) -> bytes | None:
-        """Return a small object, or None where there is none."""
+        """Return a small object (at most 16 MB), or None where there is none."""
         ...
 
-    def url(self, key: str, expires_s: int) -> str:
-        """Return a URL to hand to the caller."""
+    def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:
+        """Write an object to the file `into`; False where there is none.
+
+        `tick(done, total)` is called while bytes arrive; more than `limit` of them is
+        E_INPUT_VALIDATION, and a failure E_DOWNLOAD_FAILED; neither leaves a file.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Delete an object; none there is fine."""
+        ...
+
+    def link(self, key: str, kind: str, expires_s: int) -> Link:
+        """Return a URL of one of the kinds in `offers`."""
         ...

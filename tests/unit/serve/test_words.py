@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.request import parse
+from talkhead.validation import parse
 from talkhead.serve import words
 from talkhead.serve.words import Said
 
