@@ -1,8 +1,10 @@
 """The last step of every job: files to the store, and `result.json` after all of them."""
 
+import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +15,10 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.folder import file_digest
 from talkhead.intake import Context
 from talkhead.media.face import annotate
-from talkhead.request import Output
+from talkhead.request import Job, Output
 from talkhead.result import Made, Notice, Result
 from talkhead.runtime import Runtime
+from talkhead.stores import Shelf
 from talkhead.survey import Work
 
 MIMES = {
@@ -25,6 +28,7 @@ MIMES = {
     ".png": "image/png",
     ".json": "application/json",
 }
+RECORD = "result.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +41,42 @@ class Ready:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def refuse_unserved(output: Output) -> None:
+def refuse_unserved(output: Output, runtime: Runtime) -> None:
     """Raise E_UNSUPPORTED for ways of delivery that nothing here serves, before any work."""
-    asked = {
-        "output.store": output.store not in ("default", "local"),
-        "output.stream": output.stream,
-        "output.inline": output.inline,
-    }
-    if fields := [field for field, wanted in asked.items() if wanted]:
+    shelf = runtime.shelf(output.store)
+    if output.url != "none" and output.url not in shelf.store.offers:
         raise TalkheadError(
             Code.UNSUPPORTED,
-            f"{', '.join(fields)}: not available in this version",
-            "results go to the default store, as files",
-            fields=fields,
+            f"output.url: store {shelf.name!r} makes no {output.url} URLs",
+            f"it makes: {', '.join(sorted(shelf.store.offers))}",
+            fields=["output.url"],
+        )
+    if output.stream:
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            "output.stream: not available in this version",
+            "the video comes as one file at the end",
+            fields=["output.stream"],
         )
 
 
 def deliver(result: Result, ready: Sequence[Ready], output: Output, runtime: Runtime) -> Result:
-    """Store the files and then the result itself; return it with URLs."""
-    made = tuple(_put(item, result.job_id or "", output, runtime) for item in ready)
+    """Store the files and then the result itself; return it with URLs.
+
+    Where another run of the same job was quicker, its result is the answer.
+    """
+    shelf, job_id, digest = runtime.shelf(output.store), result.job_id or "", result.request_digest
+    if known := known_result(job_id, digest or "", output, runtime):
+        return known
+    made = tuple(_put(item, job_id, output, shelf) for item in ready)
     result = result.model_copy(update={"outputs": made})
-    record = ready[0].file.with_name(".result.json")
+    record = ready[0].file.with_name(f".{RECORD}")
     record.write_text(result.model_dump_json(indent=2))
-    runtime.store.put(record, _key(output, result.job_id or "", "result.json"))
-    return with_urls(result, output, runtime)
+    if not _store(record, _key(shelf, output, job_id, RECORD), shelf, create=True):
+        known = known_result(job_id, digest or "", output, runtime)
+        return known or with_links(result, output, runtime)
+    files = {item.key: source.file for item, source in zip(made, ready, strict=True)}
+    return with_links(result, output, runtime, files)
 
 
 def dry_run(work: Work, context: Context) -> Result:
@@ -78,10 +94,27 @@ def dry_run(work: Work, context: Context) -> Result:
         return result
     file = context.scratch / "faces.png"
     Image.fromarray(annotate(work.view.original, work.view.found)).save(file)
-    made = _put(
-        Ready("image", file, main_name(output, "faces", ".png")), "", output, context.runtime
+    ready = Ready("image", file, main_name(output, "faces", ".png"))
+    key = work.request.idempotency_key or ""
+    made = _put(ready, key, output, context.runtime.shelf(output.store))
+    return with_links(
+        result.model_copy(update={"outputs": (made,)}), output, context.runtime, {made.key: file}
     )
-    return with_urls(result.model_copy(update={"outputs": (made,)}), output, context.runtime)
+
+
+def repeated(request: Job, sent: str, runtime: Runtime) -> Result | None:
+    """Return the stored result of a request that came before under the same key, or None.
+
+    Nothing is fetched for it, so it works after the links to its inputs have expired. `sent` is
+    the digest of the request as sent.
+    """
+    # a path of this machine names whatever lies there now, so a command line always looks
+    if request.idempotency_key is None or runtime.local_paths or request.dry_run:
+        return None
+    result = _saved(request.idempotency_key, request.output, runtime)
+    if result is None or result.sent_digest != sent:
+        return None
+    return _answered(result, request.output, runtime)
 
 
 def known_result(job_id: str, digest: str, output: Output, runtime: Runtime) -> Result | None:
@@ -89,10 +122,9 @@ def known_result(job_id: str, digest: str, output: Output, runtime: Runtime) -> 
 
     Raises E_INPUT_VALIDATION where another request was finished under the same id.
     """
-    saved = runtime.store.read(_key(output, job_id, "result.json"))
-    if saved is None:
+    result = _saved(job_id, output, runtime)
+    if result is None:
         return None
-    result = Result.model_validate(json.loads(saved))
     if result.request_digest != digest:
         raise TalkheadError(
             Code.INPUT,
@@ -100,6 +132,48 @@ def known_result(job_id: str, digest: str, output: Output, runtime: Runtime) -> 
             "choose another idempotency_key, or send the first request unchanged",
             fields=["idempotency_key"],
         )
+    return _answered(result, output, runtime)
+
+
+def with_links(
+    result: Result, output: Output, runtime: Runtime, files: Mapping[str, Path] | None = None
+) -> Result:
+    """Return the result with fresh URLs, and with the main file's bytes where asked for.
+
+    `files` are local copies by key; what is not there is read from the store.
+    """
+    shelf = runtime.shelf(output.store)
+    made = tuple(_linked(item, output, shelf) for item in result.outputs)
+    if not (output.inline and made):
+        return result.model_copy(update={"outputs": made})
+    main, limit = made[0], runtime.settings.inline_mb
+    if main.bytes > limit * 1e6:
+        message = f"{main.bytes / 1e6:.1f} MB is over the {limit:g} MB that an answer may hold"
+        notice = Notice(code="W_NOT_INLINE", field="output.inline", message=message)
+        return result.model_copy(update={"outputs": made, "warnings": (*result.warnings, notice)})
+    local = (files or {}).get(main.key)
+    content = local.read_bytes() if local else shelf.store.read(main.key)
+    if content is None:
+        raise TalkheadError(
+            Code.STORE, f"{main.key} is no longer in the store", "send the job under a new key"
+        )
+    main = main.model_copy(update={"data": base64.b64encode(content).decode()})
+    return result.model_copy(update={"outputs": (main, *made[1:])})
+
+
+def main_name(output: Output, default: str, suffix: str) -> str:
+    """Return the last part of the main output's key."""
+    return f"{(output.name or default).removesuffix(suffix)}{suffix}"
+
+
+def _saved(job_id: str, output: Output, runtime: Runtime) -> Result | None:
+    shelf = runtime.shelf(output.store)
+    saved = shelf.store.read(_key(shelf, output, job_id, RECORD))
+    return None if saved is None else Result.model_validate(json.loads(saved))
+
+
+def _answered(result: Result, output: Output, runtime: Runtime) -> Result:
+    """Return a stored result with links, and with a notice of what it was made without."""
     kinds = {made.kind for made in result.outputs}
     lacks = [
         name
@@ -113,38 +187,44 @@ def known_result(job_id: str, digest: str, output: Output, runtime: Runtime) -> 
         message = f"answered from the finished job, which was made without {' and '.join(lacks)}"
         known = (*result.warnings, Notice(code="W_KNOWN", field="output", message=message))
         result = result.model_copy(update={"warnings": known})
-    return with_urls(result, output, runtime)
+    return with_links(result.model_copy(update={"repeated": True}), output, runtime)
 
 
-def with_urls(result: Result, output: Output, runtime: Runtime) -> Result:
-    """Return the result with a fresh URL on every output, unless the caller wants none."""
+def _linked(item: Made, output: Output, shelf: Shelf) -> Made:
     if output.url == "none":
-        return result
-    made = tuple(
-        item.model_copy(update={"url": runtime.store.url(item.key, output.expires_s)})
-        for item in result.outputs
+        return item
+    link = shelf.store.link(item.key, output.url, output.expires_s)
+    until = (
+        link.expires_at.astimezone(UTC).isoformat(timespec="seconds") if link.expires_at else None
     )
-    return result.model_copy(update={"outputs": made})
+    return item.model_copy(update={"url": link.url, "expires_at": until})
 
 
-def main_name(output: Output, default: str, suffix: str) -> str:
-    """Return the last part of the main output's key."""
-    return f"{(output.name or default).removesuffix(suffix)}{suffix}"
-
-
-def _put(item: Ready, job_id: str, output: Output, runtime: Runtime) -> Made:
-    key = _key(output, job_id, item.name)
-    made = Made(
+def _put(item: Ready, job_id: str, output: Output, shelf: Shelf) -> Made:
+    key = _key(shelf, output, job_id, item.name)
+    sha256 = file_digest(item.file)
+    _store(item.file, key, shelf, sha256=sha256)
+    return Made(
         kind=item.kind,
         key=key,
-        mime=MIMES.get(item.file.suffix, "application/octet-stream"),
+        mime=_mime(item.file),
         bytes=item.file.stat().st_size,
-        sha256=file_digest(item.file),
+        sha256=sha256,
         facts=item.facts,
     )
-    runtime.store.put(item.file, key)
-    return made
 
 
-def _key(output: Output, job_id: str, last: str) -> str:
-    return "/".join(part for part in (output.prefix.strip("/"), job_id, last) if part)
+def _store(
+    file: Path, key: str, shelf: Shelf, *, sha256: str | None = None, create: bool = False
+) -> bool:
+    sha256 = sha256 or file_digest(file)
+    return shelf.store.put(file, key, mime=_mime(file), sha256=sha256, create=create)
+
+
+def _mime(file: Path) -> str:
+    return MIMES.get(file.suffix, "application/octet-stream")
+
+
+def _key(shelf: Shelf, output: Output, job_id: str, last: str) -> str:
+    parts = (shelf.prefix.strip("/"), output.prefix.strip("/"), job_id, last)
+    return "/".join(part for part in parts if part)

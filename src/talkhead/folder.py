@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talkhead.errors import Code, TalkheadError
+from talkhead.mirror import Mirror
 
 PATIENCE = 0.5  # seconds to wait for a folder that is locked
 LEASE_SECONDS = 120  # a job on another host that made no progress for this long is given up
@@ -86,10 +87,17 @@ def this_platform() -> str:
 class Folder:
     """One locked job folder. Made by `open_folder`."""
 
-    def __init__(self, path: Path, entries: list[dict[str, Any]], notices: list[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        entries: list[dict[str, Any]],
+        notices: list[str],
+        mirror: Mirror | None = None,
+    ) -> None:
         self.path = path
         self.notices = notices
         self._entries = entries  # the manifest, as read and appended to
+        self._mirror = mirror
 
     @property
     def segments(self) -> list[Segment]:
@@ -149,8 +157,10 @@ class Folder:
             return None
 
     def remove(self) -> None:
-        """Delete the folder; its job is done and delivered."""
+        """Delete the folder and its copy; its job is done and delivered, or has nothing to keep."""
         shutil.rmtree(self.path, ignore_errors=True)
+        if self._mirror:
+            self._mirror.remove()
 
     def _commit_state(self, entry: dict[str, Any], state: Mapping[str, Any]) -> None:
         old = [e["state"] for e in self._entries if "state" in e]
@@ -167,6 +177,10 @@ class Folder:
             os.fsync(file.fileno())
         self._entries.append(entry)
         os.utime(self.path / LOCK)  # renews the lease
+        if self._mirror and (problem := self._mirror.push(self.path)):
+            notice = f"the copy in the store could not be kept up to date: {problem}"
+            if notice not in self.notices:
+                self.notices.append(notice)
 
     def _load(self, path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -174,14 +188,19 @@ class Folder:
 
 
 @contextmanager
-def open_folder(root: Path, job_id: str, identity: Identity, request: str) -> Iterator[Folder]:
+def open_folder(
+    root: Path, job_id: str, identity: Identity, request: str, mirror: Mirror | None = None
+) -> Iterator[Folder]:
     """Lock the folder of a job, new or interrupted, and check that it is the same job.
 
+    Where a mirror holds more of the job than this disk does, it is brought here first.
     Raises E_CAPACITY while another process works on it and E_INPUT_VALIDATION where the folder
     belongs to another job.
     """
     path = root / job_id
     with lock(path):
+        if mirror:
+            mirror.pull(path)
         entries = _read_manifest(path / MANIFEST)
         known = entries[0]["job"] if entries else None
         notices: list[str] = []
@@ -193,7 +212,7 @@ def open_folder(root: Path, job_id: str, identity: Identity, request: str) -> It
                     "differ slightly at the joint"
                 )
             _drop_damaged(path, entries, notices)
-        folder = Folder(path, entries, notices)
+        folder = Folder(path, entries, notices, mirror)
         _clear_strays(path, entries)
         if not entries:
             partial = path / f".{REQUEST}.partial"

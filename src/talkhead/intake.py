@@ -12,6 +12,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, Identity, digest, file_digest, open_folder, this_platform
 from talkhead.media.fetch import Places, fetch
 from talkhead.media.segments import Encoding
+from talkhead.mirror import Mirror
 from talkhead.report import Reporter
 from talkhead.request import Job, Talk
 from talkhead.runtime import Runtime
@@ -76,6 +77,11 @@ def digests(files: Mapping[str, Path]) -> dict[str, str]:
     return {field: file_digest(path) for field, path in files.items()}
 
 
+def sent_digest(request: Job) -> str:
+    """Return the digest of a request as it was sent, without what changes no frame."""
+    return digest(request.model_dump(mode="json", exclude=OUTSIDE))
+
+
 def settle_seed(request: Talk, context: Context) -> Talk:
     """Return the request with a seed: its own, the resumed job's, its key's, or a random one."""
     seed = request.sampling.seed
@@ -136,8 +142,9 @@ def folder_of(request: Job, identity: Identity, name: str, context: Context) -> 
 
     A job that can never succeed, and has nothing to show, leaves no folder behind.
     """
-    jobs_root = context.runtime.settings.jobs
-    with open_folder(jobs_root, name, identity, request.model_dump_json()) as folder:
+    settings, wire = context.runtime.settings, request.model_dump_json()
+    mirror = Mirror(context.runtime.shelf(), name) if settings.mirror else None
+    with open_folder(settings.jobs, name, identity, wire, mirror) as folder:
         try:
             yield folder
         except TalkheadError as error:

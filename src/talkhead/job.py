@@ -7,6 +7,7 @@ By action a job takes one of four flows: `render` (frames to a video), `speak` (
 store and the result.
 """
 
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,7 +21,18 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder
 from talkhead.intake import Context
 from talkhead.report import Report, Reporter, naming
-from talkhead.request import Capabilities, Health, Job, Request, Speak, Talk
+from talkhead.request import (
+    Animate,
+    Capabilities,
+    Health,
+    Job,
+    Portrait,
+    Request,
+    Size,
+    Speak,
+    Speaker,
+    Talk,
+)
 from talkhead.result import Notice, Progress, Result, Resumed
 from talkhead.runtime import Runtime
 
@@ -44,13 +56,14 @@ def run(
     tick.
     """
     if isinstance(request, Health):
-        return runtime.health()
+        tested = self_test(runtime) if request.self_test else {}
+        return runtime.health().model_copy(update={"seconds": tested})
     if isinstance(request, Capabilities):
         return runtime.ability()
     reporter = Reporter(report, cancel, request.deadline_s)
     settings = runtime.settings
     with naming(None):
-        deliver.refuse_unserved(request.output)
+        deliver.refuse_unserved(request.output, runtime)
         try:
             with jobs.scratch(settings.jobs) as scratch:
                 context = Context(runtime, reporter, scratch, resume)
@@ -63,6 +76,9 @@ def run(
 def render(request: Talk, context: Context) -> Result:
     """Make a portrait speak: files to a video."""
     stage, reporter = context.reporter.stage, context.reporter
+    sent = intake.sent_digest(request)
+    if known := deliver.repeated(request, sent, context.runtime):
+        return known
     work = _surveyed(request, context)
     if request.dry_run:
         return deliver.dry_run(work, context)
@@ -89,6 +105,7 @@ def render(request: Talk, context: Context) -> Result:
                 version=__version__,
                 job_id=job_id,
                 request_digest=identity.digest,
+                sent_digest=sent,
                 engine=work.plan.engine,
                 seed=request.sampling.seed,
                 plan=survey.report(work),
@@ -112,7 +129,19 @@ def speak(request: Speak, context: Context) -> Result:
     return _one_step(request, {"sample": request.sample}, prepare.speak_alone, context)
 
 
-def draw(request: Job, context: Context) -> Result:
+def animate(request: Animate, context: Context) -> Result:
+    """Put a portrait into a driving video. No engine of this version does it."""
+    name, _ = context.runtime.choose(request.engine)
+    spec = context.runtime.engine(name).spec
+    raise TalkheadError(
+        Code.UNSUPPORTED,
+        f"action: the {spec.name} engine does not replace or animate people",
+        "see `talkhead doctor` for what is installed",
+        fields=["action"],
+    )
+
+
+def draw(request: Portrait, context: Context) -> Result:
     """Draw a portrait: words to a PNG."""
     return _one_step(request, {}, partial(prepare.make, "portrait"), context)
 
@@ -157,6 +186,9 @@ def _one_step(
             "leave dry_run out; it is for talk",
             fields=["dry_run"],
         )
+    sent = intake.sent_digest(request)
+    if known := deliver.repeated(request, sent, context.runtime):
+        return known
     with stage("fetch"):
         files = intake.fetch_all(references, context)
     identity = intake.identify(request, intake.digests(files), None, context)
@@ -172,6 +204,7 @@ def _one_step(
                 version=__version__,
                 job_id=job_id,
                 request_digest=identity.digest,
+                sent_digest=sent,
                 seconds=dict(context.reporter.seconds),
             )
             result = deliver.deliver(result, ready, request.output, context.runtime)
@@ -179,9 +212,22 @@ def _one_step(
     return result
 
 
+def self_test(runtime: Runtime) -> dict[str, float]:
+    """Render one second on the draft engine, aside from all else; return its seconds by stage."""
+    request = Talk(
+        portrait="library:astronaut.png",
+        speakers=(Speaker(audio="library:librivox.flac"),),
+        engine="draft",
+        size=Size(width=256, height=256),
+        duration=1,
+    )
+    with tempfile.TemporaryDirectory(prefix="talkhead-") as folder:
+        return run(request, runtime.aside(Path(folder))).seconds
+
+
 FLOWS: dict[str, Callable[[Any, Context], Result]] = {
     "talk": render,
-    "animate": render,
+    "animate": animate,
     "speak": speak,
     "portrait": draw,
     "workflow": workflow,

@@ -14,8 +14,10 @@ STORES = {"local": "talkhead.stores.local:LocalStore"}
 PORTRAITS: dict[str, str] = {}
 WORKFLOWS: dict[str, str] = {}
 
-# The designed engines that this version does not have yet, so that asking gets an honest answer.
+# Designed, and not part of this version: asking for one gets an honest answer.
 LATER_ENGINES = ("infinitetalk", "omniavatar", "sonic", "wan-animate")
+
+LATER_VOICES = ("f5", "kokoro", "piper")
 
 # What a name needs beyond the core: a module to look for, and the extra that brings it.
 EXTRAS = {"espeak": ("espeakng_loader", "espeak")}
@@ -26,7 +28,7 @@ def resolve(kind: str, name: str, table: Mapping[str, str]) -> Any:
 
     Raises E_INPUT_VALIDATION for an unknown name, E_UNSUPPORTED for one that is not installed.
     """
-    if name in LATER_ENGINES and name not in table:
+    if name in (*LATER_ENGINES, *LATER_VOICES) and name not in table:
         raise TalkheadError(
             Code.UNSUPPORTED,
             f"{kind} {name!r} is not part of this version",

@@ -266,9 +266,9 @@ class Portrait(Job):
     options: dict[str, Any] = Field({}, description="the maker's own options")
     size: Size | None = None
     sampling: Sampling = Sampling()
-    save_as: (
-        Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][\w.\- ]*$")] | None
-    ) = Field(None, description="keep the picture as library:avatars/NAME, where that is allowed")
+    save_as: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][\w.\- ]*$")] | None = (
+        Field(None, description="keep the picture as library:avatars/NAME, where that is allowed")
+    )
 
 
 class Health(Strict):

@@ -127,6 +127,7 @@ class Result(Strict):
     seconds: dict[str, float] = Field(default_factory=dict)  # of work, by stage
     warnings: tuple[Notice, ...] = ()
     score: dict[str, Any] | None = None
+    repeated: bool = False  # answered from an earlier run; nothing was rendered
     healthy: bool | None = None
     ability: Ability | None = None
 

@@ -1,15 +1,16 @@
-"""What outlives a job: settings, store, loaded engines and voices."""
+"""What outlives a job: settings, stores, loaded engines and voices."""
 
-from typing import Any
+from copy import copy
+from pathlib import Path
+from typing import Any, Self
 
 from talkhead import __version__, registry
 from talkhead.engines import Engine
 from talkhead.errors import Code, TalkheadError
 from talkhead.request import ACTIONS
 from talkhead.result import Ability, Component, Result
-from talkhead.settings import Settings, load
-from talkhead.stores import Store
-from talkhead.stores.local import LocalStore
+from talkhead.settings import S3, Settings, StoreSettings, load
+from talkhead.stores import Shelf, Store
 from talkhead.validation import validate
 from talkhead.voices import Voice
 
@@ -18,7 +19,8 @@ class Runtime:
     """One per process. Engines and voices are built when first used, and kept.
 
     `local_paths` lets requests name files of this machine: right for a command line, wrong for
-    anything that takes requests from others.
+    anything that takes requests from others. `serving` makes `engine: auto` the operator's engine
+    alone. `store` stands in for the one that the settings describe.
     """
 
     def __init__(
@@ -27,11 +29,54 @@ class Runtime:
         store: Store | None = None,
         *,
         local_paths: bool = False,
+        serving: bool = False,
     ) -> None:
         self.settings = settings or load()
-        self.store = store or LocalStore(self.settings.store.root)
         self.local_paths = local_paths
+        self.serving = serving
         self._loaded: dict[tuple[str, str], Any] = {}
+        self._main = self.settings.store.kind
+        self._stores: dict[str, StoreSettings] = {
+            **self.settings.stores,
+            "default": self.settings.store,
+        }
+        if store is not None:
+            self._loaded["store", "default"] = store
+
+    def delivering_to(self, settings: S3) -> Self:
+        """Return a runtime that shares what is loaded and delivers to a caller's own bucket."""
+        other = copy(self)
+        other._stores = {"default": settings}
+        other._main = settings.kind
+        other._loaded = {key: made for key, made in self._loaded.items() if key[0] != "store"}
+        return other
+
+    def aside(self, folder: Path) -> Self:
+        """Return a runtime that shares what is loaded and keeps all its files in folder."""
+        local = {"store": {"root": folder / "out"}, "jobs": folder / "jobs", "mirror": False}
+        other = copy(self)
+        other.settings = self.settings.model_validate({**dict(self.settings), **local})
+        other._main, other._stores = "local", {"default": other.settings.store}
+        other._loaded = {key: made for key, made in self._loaded.items() if key[0] != "store"}
+        return other
+
+    def shelf(self, name: str = "default") -> Shelf:
+        """Return the store of that name: `default`, its kind, or one of settings.stores."""
+        name = "default" if name == self._main and name not in self._stores else name
+        if name not in self._stores:
+            raise TalkheadError(
+                Code.UNSUPPORTED,
+                f"output.store: there is no store {name!r} here",
+                f"available: {', '.join(sorted(self._stores))}",
+                fields=["output.store"],
+            )
+        settings = self._stores[name]
+        key = "store", name
+        if key not in self._loaded:
+            self._loaded[key] = registry.resolve("store", settings.kind, registry.STORES).open(
+                settings
+            )
+        return Shelf(name, self._loaded[key], settings.prefix)
 
     def choose(self, wanted: str) -> tuple[str, str]:
         """Return the engine for a request's `engine`, and why it is that one."""
@@ -39,6 +84,13 @@ class Runtime:
             return wanted, "asked for by name"
         if self.settings.engine != "auto":
             return self.settings.engine, "the operator's default"
+        if self.serving:
+            raise TalkheadError(
+                Code.WEIGHTS,
+                "no default engine is set for this server",
+                "name the engine in the request, or set TALKHEAD_ENGINE, for example to draft",
+                fields=["engine"],
+            )
         return "draft", "the only engine of this version"
 
     def engine(self, name: str) -> Engine:
@@ -53,12 +105,18 @@ class Runtime:
         return voice, variant or None
 
     def maker(self, kind: str, name: str) -> Any:
-        """Return a portrait maker or workflow runner by name."""
-        tables = {
-            "portrait": {**registry.PORTRAITS, **self.settings.portraits},
-            "workflow": {**registry.WORKFLOWS, **self.settings.workflows},
-        }
-        return self._load(kind, name, tables[kind])
+        """Return a portrait maker or workflow runner by name; `default` is the only one."""
+        table = self._makers(kind)
+        if not table:
+            raise TalkheadError(
+                Code.UNSUPPORTED,
+                f"no {kind} maker is part of this installation",
+                "the operator can register one: see docs/contract.md",
+                fields=["action"],
+            )
+        if name == "default" and len(table) == 1:
+            name = next(iter(table))
+        return self._load(kind, name, table)
 
     def options(self, engine: str, values: dict[str, Any]) -> Any:
         """Return a request's `options` as the engine's own model."""
@@ -71,10 +129,10 @@ class Runtime:
             action="capabilities",
             version=__version__,
             ability=Ability(
-                actions=tuple(ACTIONS),
+                actions=tuple(action for action in ACTIONS if self._serves(action)),
                 engines=tuple(self._engine(name) for name in self._engines),
                 voices=tuple(_component("voice", name) for name in self._voices),
-                stores=tuple(registry.STORES),
+                stores=tuple(sorted({"default", *self._stores})),
             ),
         )
 
@@ -91,6 +149,16 @@ class Runtime:
     @property
     def _voices(self) -> dict[str, str]:
         return {**registry.VOICES, **self.settings.voices}
+
+    def _makers(self, kind: str) -> dict[str, str]:
+        if kind == "portrait":
+            return {**registry.PORTRAITS, **self.settings.portraits}
+        return {**registry.WORKFLOWS, **self.settings.workflows}
+
+    def _serves(self, action: str) -> bool:
+        if action == "animate":
+            return False  # no engine of this version does
+        return action != "portrait" or bool(self._makers("portrait"))
 
     def _engine(self, name: str) -> Component:
         found = _component("engine", name)

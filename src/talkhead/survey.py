@@ -206,16 +206,17 @@ def unserved(request: Talk, spec: Spec) -> tuple[Notice, ...]:
         raise _unserved(spec, "video", "takes a still portrait, not a video")
     if len(request.speakers) > spec.max_speakers:
         raise _unserved(spec, "speakers", f"takes at most {spec.max_speakers} speakers")
-    if any(speaker.isolate_vocals for speaker in request.speakers):
+    if any(speaker.isolate_vocals is True for speaker in request.speakers):
         raise _unserved(spec, "speakers", "is installed without vocal isolation")
-    if spec.weights:
-        return ()
-    return tuple(
-        Notice(
-            code="W_IGNORED", field=field, message=f"the {spec.name} engine does not use {field}"
-        )
-        for field in _unused(request)
-    )
+    unused = [] if spec.weights else _unused(request)
+    notices = [
+        Notice(code="W_IGNORED", field=name, message=f"the {spec.name} engine does not use {name}")
+        for name in unused
+    ]
+    if any(speaker.isolate_vocals == "auto" for speaker in request.speakers):
+        message = "music and noise stay in the speech: vocal isolation is not installed"
+        notices.append(Notice(code="W_NOT_ISOLATED", field="speakers", message=message))
+    return tuple(notices)
 
 
 def notices(work: Work) -> list[Notice]:

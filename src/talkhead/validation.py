@@ -7,7 +7,16 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.request import ACTIONS, LATER_ACTIONS, Memory, Output, Request, Sampling, Size, Speaker
+from talkhead.request import (
+    ACTIONS,
+    LATER_ACTIONS,
+    Memory,
+    Output,
+    Request,
+    Sampling,
+    Size,
+    Speaker,
+)
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -15,7 +15,6 @@ import typer
 from talkhead import intake, job, jobs
 from talkhead.errors import TalkheadError
 from talkhead.jobs import Kept
-from talkhead.validation import parse
 from talkhead.result import Result
 from talkhead.runtime import Runtime
 from talkhead.serve import console
@@ -23,6 +22,7 @@ from talkhead.serve.words import Payload
 from talkhead.serve.words import load as load_json
 from talkhead.settings import load
 from talkhead.stores.local import SingleFile
+from talkhead.validation import parse
 
 
 def start(base: Path | None, resume: str | None) -> Payload:

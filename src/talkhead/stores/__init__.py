@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 Tick = Callable[[int, int], None]
+MAX_READ = 16 * 2**20  # bytes that `read` returns at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,15 @@ class Link:
 
     url: str
     expires_at: datetime | None = None  # UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A store under the name that requests use, and what the keys of its results begin with."""
+
+    name: str
+    store: "Store"
+    prefix: str = ""
 
 
 class Store(Protocol):

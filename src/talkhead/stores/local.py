@@ -4,15 +4,27 @@ import errno
 import os
 import shutil
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from talkhead.errors import Code, TalkheadError
+from talkhead.settings import Local
+from talkhead.stores import MAX_READ, Link, Tick
+
+CHUNK = 2**20
 
 
 class LocalStore:
     """Implements Store on a folder."""
 
+    offers = frozenset({"signed"})  # a path of this machine, which stands for both
+
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @classmethod
+    def open(cls, settings: Local) -> Self:
+        """Return the store that the settings describe."""
+        return cls(settings.root)
 
     def path(self, key: str) -> Path:
         """Return the file behind key, or raise E_INPUT_VALIDATION where it leaves the folder."""
@@ -21,20 +33,45 @@ class LocalStore:
             raise TalkheadError(Code.INPUT, f"{key!r} is not a key", "use a relative path")
         return self.root.joinpath(*parts)
 
-    def put(self, file: Path, key: str) -> None:
+    def put(
+        self,
+        file: Path,
+        key: str,
+        *,
+        mime: str,  # noqa: ARG002 (a folder keeps no types)
+        sha256: str,  # noqa: ARG002 (a copy that fails raises)
+        create: bool = False,
+    ) -> bool:
         """Copy file under key; whole or not at all."""
-        put_file(file, self.path(key))
+        return put_file(file, self.path(key), create=create)
 
     def read(self, key: str) -> bytes | None:
         """Return the file behind key, or None."""
-        try:
-            return self.path(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return read_file(self.path(key))
 
-    def url(self, key: str, expires_s: int) -> str:  # noqa: ARG002 (a folder's paths do not expire)
+    def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:
+        """Copy the file behind key; links that lead out of the folder count as absent."""
+        path = self.path(key).resolve()
+        if not path.is_file() or not path.is_relative_to(self.root.resolve()):
+            return False
+        copy_file(path, into, limit, tick)
+        return True
+
+    def delete(self, key: str) -> None:
+        """Delete the file behind key, and folders that it leaves empty."""
+        path = self.path(key)
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == self.root or not folder.is_relative_to(self.root):
+                return
+            try:
+                folder.rmdir()
+            except OSError:  # something else is in it
+                return
+
+    def link(self, key: str, kind: str, expires_s: int) -> Link:  # noqa: ARG002 (paths stay)
         """Return a file: URL."""
-        return self.path(key).absolute().as_uri()
+        return Link(self.path(key).absolute().as_uri())
 
 
 class SingleFile:
@@ -42,6 +79,8 @@ class SingleFile:
 
     `out.mp4` brings `out.thumbnail.jpg` and `out.result.json`.
     """
+
+    offers = frozenset({"signed"})
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -52,28 +91,78 @@ class SingleFile:
         is_main = PurePosixPath(name).suffix == self.out.suffix.lower()
         return self.out if is_main else self.out.with_name(f"{self.out.stem}.{name}")
 
-    def put(self, file: Path, key: str) -> None:
+    def put(
+        self,
+        file: Path,
+        key: str,
+        *,
+        mime: str,  # noqa: ARG002 (the file's own affair)
+        sha256: str,  # noqa: ARG002
+        create: bool = False,  # noqa: ARG002 (the command line has settled what may be replaced)
+    ) -> bool:
         """Copy file to its place; whole or not at all."""
-        put_file(file, self.path(key))
+        return put_file(file, self.path(key))
 
     def read(self, key: str) -> bytes | None:  # noqa: ARG002 (part of the protocol)
         """Return None: an existing output is refused, or replaced by force, and never an answer."""
         return None
 
-    def url(self, key: str, expires_s: int) -> str:  # noqa: ARG002 (a file's path does not expire)
+    def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:  # noqa: ARG002
+        """Return False: there is nothing to refer to."""
+        return False
+
+    def delete(self, key: str) -> None:
+        """Delete the file for key."""
+        self.path(key).unlink(missing_ok=True)
+
+    def link(self, key: str, kind: str, expires_s: int) -> Link:  # noqa: ARG002 (paths stay)
         """Return a file: URL."""
-        return self.path(key).absolute().as_uri()
+        return Link(self.path(key).absolute().as_uri())
 
 
-def put_file(file: Path, target: Path) -> None:
-    """Copy file to target through a temporary name, or raise E_UPLOAD and leave nothing."""
+def read_file(path: Path) -> bytes | None:
+    """Return a small file's bytes, or None where there is none."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_READ + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    if len(content) > MAX_READ:
+        raise TalkheadError(Code.INPUT, f"{path.name} is too large to be read at once")
+    return content
+
+
+def copy_file(source: Path, into: Path, limit: int, tick: Tick) -> None:
+    """Copy source in pieces, or raise E_INPUT_VALIDATION over `limit` bytes and leave nothing."""
+    total = source.stat().st_size
+    if total > limit:
+        raise TalkheadError(
+            Code.INPUT, f"{total / 1e6:.0f} MB is over the limit of {limit / 1e6:.0f} MB"
+        )
+    done = 0
+    try:
+        with source.open("rb") as reader, into.open("wb") as writer:
+            while piece := reader.read(CHUNK):
+                writer.write(piece)
+                done += len(piece)
+                tick(done, total)
+    except BaseException:
+        into.unlink(missing_ok=True)
+        raise
+
+
+def put_file(file: Path, target: Path, *, create: bool = False) -> bool:
+    """Copy file to target through a temporary name, or raise E_UPLOAD and leave nothing.
+
+    With `create`, a target that is there already stays and False is returned.
+    """
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, partial)
         with partial.open("rb") as written:
             os.fsync(written.fileno())
-        partial.replace(target)
+        return _place(partial, target, create)
     except OSError as error:
         raise TalkheadError(
             Code.STORE, f"cannot write {target}: {error.strerror or error}", _advice(error, target)
@@ -81,6 +170,21 @@ def put_file(file: Path, target: Path) -> None:
     finally:
         if partial.parent.is_dir():
             partial.unlink(missing_ok=True)
+
+
+def _place(partial: Path, target: Path, create: bool) -> bool:
+    if not create:
+        partial.replace(target)
+        return True
+    try:
+        target.hardlink_to(partial)  # fails where the target exists, in one step
+    except FileExistsError:
+        return False
+    except OSError:  # a volume without hard links: the check and the move are two steps
+        if target.exists():
+            return False
+        partial.replace(target)
+    return True
 
 
 def _advice(error: OSError, target: Path) -> str:
