@@ -143,7 +143,8 @@ def animate(request: Animate, context: Context) -> Result:
 
 def draw(request: Portrait, context: Context) -> Result:
     """Draw a portrait: words to a PNG."""
-    return _one_step(request, {}, partial(prepare.make, "portrait"), context)
+    kept = prepare.library_place(request, context)
+    return _one_step(request, {}, partial(prepare.draw, kept), context)
 
 
 def workflow(request: Job, context: Context) -> Result:
@@ -219,6 +220,7 @@ def self_test(runtime: Runtime) -> dict[str, float]:
         speakers=(Speaker(audio="library:librivox.flac"),),
         engine="draft",
         size=Size(width=256, height=256),
+        fit="face",
         duration=1,
     )
     with tempfile.TemporaryDirectory(prefix="talkhead-") as folder:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from talkhead.deliver import Ready, main_name
 from talkhead.engines import Inputs, Phone, Speaker
+from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, digest
 from talkhead.intake import Context
 from talkhead.media import speech
-from talkhead.request import Job, Speak
+from talkhead.request import Job, Portrait, Speak
 from talkhead.result import Notice
+from talkhead.stores.local import put_file
 from talkhead.survey import Work
 from talkhead.voices import Line
 
@@ -87,6 +89,42 @@ def speak_alone(
             {"seconds": round(facts.seconds, 3), "rate": facts.rate},
         )
     ]
+
+
+def library_place(request: Portrait, context: Context) -> Path | None:
+    """Return where a portrait is kept under its name in the operator's library, if asked for."""
+    if request.save_as is None:
+        return None
+    library = context.runtime.settings.library
+    if library is None:
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            "save_as: this installation keeps no portraits",
+            "leave it out, or set TALKHEAD_LIBRARY to a folder",
+            fields=["save_as"],
+        )
+    return library / "avatars" / f"{request.save_as.removesuffix('.png')}.png"
+
+
+def draw(
+    kept: Path | None,
+    request: Portrait,
+    files: Mapping[str, Path],
+    folder: Folder,
+    context: Context,
+) -> list[Ready]:
+    """Draw a portrait, and keep it in the library too where `kept` says so."""
+    if kept is not None and kept.exists():
+        raise TalkheadError(
+            Code.INPUT,
+            f"save_as: the name {kept.stem!r} is taken",
+            "choose another name",
+            fields=["save_as"],
+        )
+    ready = make("portrait", request, files, folder, context)
+    if kept is not None:
+        put_file(ready[0].file, kept, create=True)
+    return ready
 
 
 def make(

@@ -3,64 +3,19 @@
 import json
 import pickle
 import threading
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from support import testcard
-from support.harness import SPEECH, frames_digest, read_wav, write_wav
+from support.cards import asked
+from support.harness import frames_digest, write_wav
 from talkhead import job, jobs, report
-from talkhead.deliver import Ready
 from talkhead.errors import Code, TalkheadError
 from talkhead.request import Job
 from talkhead.result import Progress
-from talkhead.runtime import Runtime
-from talkhead.settings import Settings
-from talkhead.stores.local import LocalStore
-
-
-@pytest.fixture
-def speech(tmp_path: Path) -> Path:
-    """Return 7 s of speech: 175 frames, two segments of 80 and one of 15."""
-    sound = np.concatenate([read_wav(SPEECH / f"librivox_0{n}.wav") for n in (870, 890)])
-    return write_wav(tmp_path / "speech.wav", sound[: 7 * 16_000])
-
-
-@pytest.fixture
-def portrait(tmp_path: Path) -> Path:
-    path = tmp_path / "portrait.png"
-    Image.new("RGB", (320, 256), (50, 90, 130)).save(path)
-    return path
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Runtime:
-    testcard.CALLS.clear()
-    settings = Settings(
-        engine="testcard",
-        engines={"testcard": "support.testcard:TestCard"},
-        portraits={"default": f"{__name__}:Painter"},
-        workflows={"default": f"{__name__}:Painter"},
-        jobs=tmp_path / "jobs",
-    )
-    return Runtime(settings, LocalStore(tmp_path / "store"), local_paths=True)
-
-
-class Painter:
-    """A maker of pictures, for the flows that no request of this version reaches."""
-
-    def make(self, request, files, into, tick):
-        tick(1, 1)
-        Image.new("RGB", (8, 8)).save(into / "picture.png")
-        return [Ready("image", into / "picture.png", "picture.png")]
-
-
-def asked(portrait: Path, speech: Path, **more: object):
-    payload = {"portrait": str(portrait), "speakers": [{"audio": str(speech)}], "size": "320x256"}
-    return parse({**payload, "sampling": {"seed": 1}, **more})
+from talkhead.validation import parse
 
 
 def test_a_job_ends_with_files_and_a_record(portrait, speech, runtime, tmp_path) -> None:
@@ -262,7 +217,7 @@ def test_no_failure_goes_without_a_name(portrait, speech, runtime, monkeypatch) 
 
 
 def test_delivery_that_nothing_serves_is_refused_before_any_work(portrait, speech, runtime) -> None:
-    for output in ({"store": "r2"}, {"inline": True}):
+    for output in ({"store": "r2"}, {"stream": True}, {"url": "public"}):
         with pytest.raises(TalkheadError) as caught:
             job.run(asked(portrait, speech, output=output), runtime)
         assert caught.value.code is Code.UNSUPPORTED
@@ -328,10 +283,13 @@ def test_max_frames_limits(portrait, speech, runtime) -> None:
 
 @pytest.mark.parametrize("action", ["portrait", "workflow"])
 def test_the_flows_that_make_files_in_one_step(runtime, tmp_path, action) -> None:
-    class Other(Job):
-        action: str
+    class Graph(Job):
+        action: str = "workflow"
+        engine: str = "default"
 
-    result = job.run(Other(action=action, idempotency_key="k"), runtime)  # type: ignore[arg-type]
+    drawn = parse({"action": "portrait", "prompt": "a woman", "idempotency_key": "k"})
+    request = drawn if action == "portrait" else Graph(idempotency_key="k")
+    result = job.run(request, runtime)  # type: ignore[arg-type]
     assert [made.key for made in result.outputs] == ["k/picture.png"]
     assert (tmp_path / "store/k/result.json").exists()
 

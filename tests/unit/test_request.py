@@ -121,10 +121,10 @@ def test_contradictions_are_refused(change: dict[str, object]) -> None:
 
 
 def test_later_actions_say_what_there_is() -> None:
-    for action in ("animate", "portrait", "workflow", "batch"):
+    for action in ("workflow", "batch"):
         error = refused({"action": action})
         assert error.code is Code.UNSUPPORTED
-        assert "talk, speak, health, capabilities" in error.hint
+        assert "talk, animate, portrait, speak, health, capabilities" in error.hint
 
 
 def test_unknown_actions_offer_the_nearest() -> None:
@@ -152,3 +152,12 @@ def test_nothing_raises_anything_but_a_named_error(payload: dict[str, object]) -
         parse(payload)
     except TalkheadError as error:
         assert error.code in (Code.INPUT, Code.UNSUPPORTED)
+
+
+def test_animate_and_portrait_have_their_models() -> None:
+    moved = parse({"action": "animate", "portrait": "a.png", "video": "b.mp4", "mode": "animate"})
+    assert moved.mode == "animate"
+    assert refused({"action": "animate", "portrait": "a.png"}).fields == ("video",)
+    drawn = parse({"action": "portrait", "prompt": "a woman", "save_as": "anna"})
+    assert (drawn.engine, drawn.save_as) == ("default", "anna")
+    assert refused({"action": "portrait", "prompt": "x", "save_as": "../x"}).code is Code.INPUT

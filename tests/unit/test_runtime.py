@@ -6,8 +6,10 @@ import pytest
 
 from talkhead import registry
 from talkhead.errors import Code, TalkheadError
+from talkhead.job import run
 from talkhead.runtime import Runtime
 from talkhead.settings import Settings, load
+from talkhead.validation import parse
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
@@ -76,3 +78,33 @@ def test_options_are_the_engines_own() -> None:
         runtime.options("draft", {"blink": False})
     with pytest.raises(TalkheadError, match=r"options\.head_motion"):
         runtime.options("draft", {"head_motion": 9})
+
+
+def test_a_server_takes_no_engine_by_itself() -> None:
+    with pytest.raises(TalkheadError, match="no default engine") as caught:
+        Runtime(Settings(), serving=True).choose("auto")
+    assert caught.value.code is Code.WEIGHTS
+    assert Runtime(Settings(engine="draft"), serving=True).choose("auto")[0] == "draft"
+
+
+def test_what_nothing_serves_is_not_offered() -> None:
+    ability = Runtime(Settings()).ability().ability
+    assert ability is not None
+    assert ability.actions == ("talk", "speak", "health", "capabilities")
+    runtime = Runtime(Settings())
+    for payload in (
+        {"action": "animate", "portrait": "library:a.png", "video": "library:b.mp4"},
+        {"action": "animate", "engine": "wan-animate", "portrait": "data:,", "video": "data:,"},
+        {"action": "portrait", "prompt": "a woman"},
+    ):
+        with pytest.raises(TalkheadError) as caught:
+            run(parse(payload), runtime)
+        assert caught.value.code is Code.UNSUPPORTED
+
+
+def test_the_self_test_renders_and_leaves_nothing(tmp_path: Path) -> None:
+    settings = Settings(store={"root": tmp_path / "out"}, jobs=tmp_path / "jobs")
+    result = run(parse({"action": "health", "self_test": True}), Runtime(settings))
+    assert result.healthy
+    assert result.seconds["render"] > 0
+    assert list(tmp_path.iterdir()) == []

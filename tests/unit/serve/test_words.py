@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.validation import parse
 from talkhead.serve import words
 from talkhead.serve.words import Said
+from talkhead.validation import parse
 
 NOTHING = Said([], None, None, None, None, [])
 
