@@ -1,0 +1,89 @@
+"""Progress on its way to the platform: in order, at most one a second, none after the answer.
+
+The SDK's own sender starts a thread for each call, so that an old word can overtake the answer and
+leave a finished job in progress for ever. This one owns the order.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from talkhead.result import Progress
+
+GAP_S = 1.0  # between two posts
+DRAIN_S = 2.0  # that a post under way may hold up the answer
+
+Post = Callable[[dict[str, Any]], Awaitable[None]]
+Failed = Callable[[Exception], None]
+
+
+def payload(progress: Progress) -> dict[str, Any]:
+    """Return what callers see of progress; members without a value are left out."""
+    shown: dict[str, Any] = {"stage": progress.stage, "pct": progress.pct}
+    if progress.segments:
+        shown |= {"window": progress.segment, "windows": progress.segments}
+    shown |= {"step": progress.done, "steps": progress.total}
+    if progress.eta_s is not None:
+        shown["eta_s"] = progress.eta_s
+    return shown
+
+
+class Sender:
+    """Sends one job's progress through `post`, one at a time and the newest only.
+
+    A post that fails is not tried again: the next one says more. `failed` hears of the first.
+    """
+
+    def __init__(self, post: Post, failed: Failed, gap_s: float = GAP_S) -> None:
+        self._post = post
+        self._failed = failed
+        self._gap_s = gap_s
+        self._newest: dict[str, Any] | None = None
+        self._highest = 0.0
+        self._complained = False
+        self._closed = False
+        self._under_way = False
+        self._wake = asyncio.Event()
+        self._task = asyncio.create_task(self._send())
+
+    def __call__(self, progress: Progress) -> None:
+        """Take progress; what goes back or comes after `drain` is dropped. Never blocks."""
+        if self._closed or progress.pct < self._highest:
+            return
+        self._highest = progress.pct
+        self._newest = payload(progress)
+        self._wake.set()
+
+    async def drain(self, bound_s: float = DRAIN_S) -> None:
+        """Drop what waits and see a post under way off, within `bound_s` seconds.
+
+        A post that takes longer is cancelled; `post` has to close its connection then.
+        """
+        self._closed, self._newest = True, None
+        if not self._under_way:
+            self._task.cancel()
+        self._wake.set()
+        _, late = await asyncio.wait([self._task], timeout=bound_s)
+        for task in late:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _send(self) -> None:
+        while not self._closed:
+            await self._wake.wait()
+            self._wake.clear()
+            newest, self._newest = self._newest, None
+            if newest is None:
+                continue
+            self._under_way = True
+            try:
+                await self._post(newest)
+            except (OSError, RuntimeError, TimeoutError) as error:
+                if not self._complained:
+                    self._complained = True
+                    self._failed(error)
+            finally:
+                self._under_way = False
+            if not self._closed:
+                await asyncio.sleep(self._gap_s)
