@@ -156,6 +156,11 @@ class Folder:
             self.notices.append(f"{path.name} was damaged and is made again")
             return None
 
+    def renew(self) -> None:
+        """Tell other hosts that this job is being worked on."""
+        with suppress(FileNotFoundError):  # the job is done, and its folder gone
+            os.utime(self.path / LOCK)
+
     def remove(self) -> None:
         """Delete the folder and its copy; its job is done and delivered, or has nothing to keep."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -176,7 +181,7 @@ class Folder:
             file.flush()
             os.fsync(file.fileno())
         self._entries.append(entry)
-        os.utime(self.path / LOCK)  # renews the lease
+        self.renew()
         if self._mirror and (problem := self._mirror.push(self.path)):
             notice = f"the copy in the store could not be kept up to date: {problem}"
             if notice not in self.notices:

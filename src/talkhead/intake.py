@@ -145,6 +145,7 @@ def folder_of(request: Job, identity: Identity, name: str, context: Context) -> 
     settings, wire = context.runtime.settings, request.model_dump_json()
     mirror = Mirror(context.runtime.shelf(), name) if settings.mirror else None
     with open_folder(settings.jobs, name, identity, wire, mirror) as folder:
+        context.reporter.keep_alive(folder.renew)
         try:
             yield folder
         except TalkheadError as error:

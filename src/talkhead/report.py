@@ -11,6 +11,7 @@ from talkhead.result import SPANS, Progress, Stage
 
 Report = Callable[[Progress], None]
 BEAT = 0.1  # seconds between two reports of one stage
+RENEW = 10.0  # seconds between two signs of life for other hosts
 
 
 class Reporter:
@@ -30,6 +31,8 @@ class Reporter:
         self._planned: float | None = None
         self._segments = (0, 0)
         self._reused = 0  # ticks of this stage that an earlier run had done
+        self._renew: Callable[[], None] | None = None
+        self._renewed = self._began
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
@@ -51,6 +54,10 @@ class Reporter:
         self._segments = (segments, self._segments[1])
         self._reused = ticks
 
+    def keep_alive(self, renew: Callable[[], None]) -> None:
+        """Call renew every few seconds of work, however long one window takes."""
+        self._renew = renew
+
     def committed(self, segments: int) -> None:
         """Note how many segments are safe."""
         self._segments = (segments, self._segments[1])
@@ -65,6 +72,9 @@ class Reporter:
                 f"the deadline of {self._deadline_s:g} s has passed",
                 "resume the job with a later deadline",
             )
+        if self._renew is not None and time.monotonic() - self._renewed >= RENEW:
+            self._renewed = time.monotonic()
+            self._renew()
         if done >= total or time.monotonic() - self._last >= BEAT:
             self._emit(done, total)
 

@@ -247,3 +247,12 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 def test_digests_ignore_the_order_of_keys() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_a_sign_of_life_renews_the_lease(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        os.utime(folder.path / "lock", (1, 1))
+        folder.renew()
+        assert time.time() - (folder.path / "lock").stat().st_mtime < 60
+        folder.remove()
+        folder.renew()  # nothing is left to renew

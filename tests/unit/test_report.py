@@ -94,3 +94,13 @@ def test_named_failures_keep_their_name() -> None:
     with pytest.raises(TalkheadError, match="mine") as caught, reporter.stage("store"):
         raise TalkheadError(Code.STORE, "mine")
     assert caught.value.stage == "store"
+
+
+def test_a_long_window_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
+    reporter, signs = Reporter(lambda _: None, None, None), []
+    reporter.keep_alive(lambda: signs.append(now[0]))
+    for now[0] in (1.0, 9.0, 11.0, 12.0, 30.0):
+        reporter.tick(1, 100)
+    assert signs == [11.0, 30.0]
