@@ -75,7 +75,7 @@ class TalkheadError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Let a worker process hand the error to its parent."""
-        return _rebuilt, (self.to_dict(),)
+        return rebuilt, (self.to_dict(),)
 
     @property
     def retryable(self) -> bool:
@@ -100,7 +100,8 @@ class TalkheadError(Exception):
         }
 
 
-def _rebuilt(wire: dict[str, Any]) -> TalkheadError:
+def rebuilt(wire: dict[str, Any]) -> TalkheadError:
+    """Return the error behind a wire form."""
     error = TalkheadError(
         Code(wire["code"]),
         wire["message"],

@@ -1,0 +1,227 @@
+"""What runs inside the spawned process: one runtime, one job at a time, answers over a pipe.
+
+    parent -> child   order {id, request, store}    cancel {id}    stop
+    child -> parent   ready | failed {error}, then for each order progress*, result | error
+
+A message is one JSON object, so that neither side can be made to run code by the other. The main
+thread works; another one listens, so that a cancel arrives while a job runs. Imports are light
+here: the parent imports this module too, and stays small.
+"""
+
+import ctypes
+import faulthandler
+import gc
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, TextIO
+
+from talkhead.errors import Code, TalkheadError
+from talkhead.report import naming
+from talkhead.result import Progress, Result
+from talkhead.settings import S3, Settings
+from talkhead.validation import parse, validate
+
+if TYPE_CHECKING:
+    from talkhead.runtime import Runtime
+
+LOOK_S = 0.5  # between two looks at whether the parent still lives
+TERMINATED = 128 + signal.SIGTERM  # our exit status when SIGTERM ended us
+ORPHANED = 1
+PR_SET_PDEATHSIG = 1
+
+Message = dict[str, Any]
+
+
+def main(pipe: Connection, settings: Settings, parent: int) -> None:
+    """Serve orders from the pipe until told to stop or until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent decides
+    _die_with(parent)
+    faulthandler.enable(2)  # a crash in native code leaves its stack on stderr
+    sys.stdout = _own_stdout()
+    line = _Line(pipe)
+    orders = _Orders(pipe, parent)
+    signal.signal(signal.SIGTERM, orders.on_sigterm)
+    status = 0
+    try:
+        _serve(line, orders, settings)
+    except SystemExit as leaving:  # SIGTERM, or an engine that calls sys.exit
+        status = leaving.code if isinstance(leaving.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # no joining of threads and no teardown of devices: either may hang, and nothing needs it
+        os._exit(status)
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when the thread that spawned it ends.
+
+    The listening thread notices as well, but not while native code holds the interpreter's lock.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(ORPHANED)
+
+
+def _own_stdout() -> TextIO:
+    """Return the real stdout, for log lines; what libraries print there goes to stderr instead."""
+    stream = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)
+    return stream
+
+
+class _Line:
+    """The way out of the child. Any thread may send."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def send(self, kind: str, **content: Any) -> None:
+        data = json.dumps({"kind": kind, **content}).encode()
+        try:
+            with self._lock:
+                self._pipe.send_bytes(data)
+        except OSError:
+            os._exit(ORPHANED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An order as it arrived, and what stops it."""
+
+    order: Message
+    cancel: threading.Event
+
+
+class _Orders:
+    """The way in: a thread that reads the pipe and notices when the parent is gone."""
+
+    def __init__(self, pipe: Connection, parent: int) -> None:
+        self._pipe = pipe
+        self._parent = parent
+        self._waiting: queue.SimpleQueue[_Given | None] = queue.SimpleQueue()
+        self._current: tuple[str, threading.Event] | None = None
+        self._leaving = False
+        threading.Thread(target=self._listen, name="orders", daemon=True).start()
+
+    def next(self) -> _Given | None:
+        """Wait for an order; None is the end."""
+        if self._leaving:
+            return None
+        return self._waiting.get()
+
+    def done(self) -> None:
+        """Note that nothing runs now."""
+        self._current = None
+
+    def on_sigterm(self, _number: int, _frame: object) -> None:
+        """End the process, by its own will if it has one.
+
+        The first signal stops the job at its next tick, since a supervisor may send it to the
+        whole process group while the parent still wants an answer. A job that was told to stop
+        before, and an idle process, leave at once through every `finally` on the way: scratch
+        files go, uploads are aborted. Code that never comes back to Python gets SIGKILL next,
+        which the job folder bears as well.
+        """
+        current = self._current
+        if current is None or current[1].is_set():
+            sys.exit(TERMINATED)
+        self._leaving = True
+        current[1].set()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                # not EOF alone: a process that the parent forked may hold the other end open
+                while not self._pipe.poll(LOOK_S):
+                    if os.getppid() != self._parent:
+                        os._exit(ORPHANED)
+                self._take(json.loads(self._pipe.recv_bytes()))
+            except (EOFError, OSError, ValueError, RecursionError):
+                os._exit(ORPHANED)
+
+    def _take(self, message: Message) -> None:
+        match message["kind"]:
+            case "order":
+                cancel = threading.Event()
+                self._current = message["id"], cancel
+                self._waiting.put(_Given(message, cancel))
+            case "cancel":
+                current = self._current
+                if current is not None and current[0] == message["id"]:
+                    current[1].set()
+            case "stop":
+                self._waiting.put(None)
+
+
+def _serve(line: _Line, orders: _Orders, settings: Settings) -> None:
+    try:
+        with naming(None):
+            # heavy, and a failure in here has to reach the parent by name
+            from talkhead import job  # noqa: PLC0415
+            from talkhead.runtime import Runtime  # noqa: PLC0415
+
+            runtime = Runtime(settings, serving=True)
+    except TalkheadError as error:
+        _log("child_failed", None, error)
+        line.send("failed", error=error.to_dict())
+        return
+    line.send("ready")
+    while (given := orders.next()) is not None:
+        answer = _answer(given, runtime, job.run, line)
+        del given  # it may hold a file of many megabytes
+        orders.done()
+        _tidy()
+        line.send(**answer)
+        del answer
+
+
+def _answer(
+    given: _Given, runtime: "Runtime", run: Callable[..., Result], line: _Line
+) -> dict[str, Any]:
+    """Do what an order asks for and return the message that ends it."""
+    job_id = given.order["id"]
+
+    def report(progress: Progress) -> None:
+        line.send("progress", id=job_id, progress=asdict(progress))
+
+    try:
+        with naming(None):
+            request = parse(given.order["request"])
+            store = given.order["store"]
+            if store is not None:
+                runtime = runtime.delivering_to(validate(S3, store, "s3Config"))
+            result = run(request, runtime, report, cancel=given.cancel)
+            return {"kind": "result", "id": job_id, "result": result.model_dump(mode="json")}
+    except TalkheadError as error:
+        _log("job_failed", job_id, error)
+        return {"kind": "error", "id": job_id, "error": error.to_dict()}
+
+
+def _log(event: str, job_id: str | None, error: TalkheadError) -> None:
+    """Tell the log the whole story; the caller gets the message alone."""
+    record = {
+        "level": "error" if error.code is Code.INTERNAL else "warning",
+        "job_id": job_id,
+        "event": event,
+        "details": {
+            "error": error.to_dict(),
+            "traceback": "".join(traceback.format_exception(error)),
+        },
+    }
+    sys.stdout.write(json.dumps(record) + "\n")
+
+
+def _tidy() -> None:
+    """Give memory back."""
+    gc.collect()

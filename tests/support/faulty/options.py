@@ -1,0 +1,19 @@
+"""The options of the faulty engine."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+How = Literal[
+    "well", "sleep", "hang", "gil", "segfault", "abort", "exit", "killed", "memory", "noise",
+    "odd", "eat", "chatty",
+]  # fmt: skip
+
+
+class Options(BaseModel):
+    """What goes wrong, before which frame, and whether only the first time."""
+
+    how: How = "well"
+    at: int = 0
+    once: str = ""  # path of a file that marks the first time
+    windows: int = 0  # frames per window; 0: the test card's
