@@ -4,23 +4,32 @@ import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from talkhead import jobs
 from talkhead.engines import Spec
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, Identity, digest, file_digest, open_folder, this_platform
-from talkhead.media.fetch import Places, fetch
+from talkhead.media import fetch
+from talkhead.media.fetch import Kind, Places, Wanted
 from talkhead.media.segments import Encoding
 from talkhead.mirror import Mirror
 from talkhead.report import Reporter
 from talkhead.request import Job, Talk
 from talkhead.runtime import Runtime
+from talkhead.stores import Tick
 
 # What does not change the frames, and so is no part of a job's identity.
 OUTSIDE = {"output", "priority", "deadline_s", "dry_run", "idempotency_key"}
-# What names a file: the file's bytes count, not its name.
-REFERENCES = {"portrait", "video", "source", "audio", "sample"}
+# What names a file, and what the file should be: its bytes count, not its name.
+REFERENCES: dict[str, Kind] = {
+    "portrait": "image",
+    "video": "video",
+    "source": "media",
+    "audio": "audio",
+    "sample": "audio",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +71,26 @@ def fetch_files(request: Talk, context: Context) -> Files:
 
 def fetch_all(fields: Mapping[str, str | None], context: Context) -> dict[str, Path]:
     """Return a local file for each field that is set."""
-    settings = context.runtime.settings
-    places = Places(context.runtime.local_paths, settings.library, settings.volumes)
-    found = {}
-    for number, (field, ref) in enumerate(fields.items()):
-        if ref is not None:
-            found[field] = fetch(ref, context.scratch, field, places)
-        context.reporter.tick(number + 1, len(fields))
-    return found
+    runtime, settings = context.runtime, context.runtime.settings
+    places = Places(
+        local_paths=runtime.local_paths,
+        library=settings.library,
+        volumes=settings.volumes,
+        store=partial(_get, runtime),
+        readable=settings.readable,
+        fetching=settings.fetch,
+    )
+    wanted = {
+        field: Wanted(ref, REFERENCES[field.rpartition(".")[2]])
+        for field, ref in fields.items()
+        if ref is not None
+    }
+    return fetch.fetch_all(wanted, context.scratch, places, context.reporter.tick)
+
+
+def _get(runtime: Runtime, key: str, into: Path, limit: int, tick: Tick) -> bool:
+    """Read from the default store, which is opened only once something asks for it."""
+    return runtime.shelf().store.get(key, into, limit, tick)
 
 
 def digests(files: Mapping[str, Path]) -> dict[str, str]:

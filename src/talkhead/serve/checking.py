@@ -1,10 +1,11 @@
 """`talkhead check`: measure a video and print a table, JSON, and the bars it misses."""
 
+import tempfile
 from pathlib import Path
 
 from talkhead import quality
 from talkhead.errors import Code, TalkheadError
-from talkhead.media.fetch import Places, fetch
+from talkhead.media.fetch import Kind, Places, Wanted, fetch_all
 from talkhead.serve import console, words
 
 
@@ -20,13 +21,20 @@ def check(
     """Print the measures of a video; return whether it passes all bars."""
     wanted = parse_bars(bars)
     quality.check_names(wanted)  # before minutes of measuring
-    here = Places(local_paths=True)
-    report = quality.check_video(
-        fetch(str(video), Path(), "video", here),
-        fetch(str(speech), Path(), "speech", here) if speech else None,
-        words.text_or_file(transcript) if transcript else None,
-        quality.read_phones(fetch(str(phones), Path(), "phones", here)) if phones else None,
-    )
+    given: dict[str, tuple[Path | None, Kind]] = {
+        "video": (video, "video"),
+        "speech": (speech, "audio"),
+        "phones": (phones, "media"),
+    }
+    refs = {name: Wanted(str(path), kind) for name, (path, kind) in given.items() if path}
+    with tempfile.TemporaryDirectory(prefix="talkhead-") as scratch:
+        files = fetch_all(refs, Path(scratch), Places(local_paths=True), lambda *_: None)
+        report = quality.check_video(
+            files["video"],
+            files.get("speech"),
+            words.text_or_file(transcript) if transcript else None,
+            quality.read_phones(files["phones"]) if phones else None,
+        )
     missed = quality.check_bars(report, wanted)
     if json:
         console.as_json({**report.as_dict(), "missed": missed})
