@@ -36,6 +36,7 @@ RANK = {
     "settings": 1,
     "result": 1,
     "request": 1,
+    "redaction": 1,
     "assets": 0,
     "errors": 0,
 }

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, SecretStr, Tag, ValidationError, mode
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from talkhead.errors import Code, TalkheadError
+from talkhead.redaction import secret_name
 from talkhead.request import Strict
 
 
@@ -166,3 +167,8 @@ def load() -> Settings:
         raise TalkheadError(
             Code.INPUT, "; ".join(lines), "correct or unset the environment variable"
         ) from error
+
+
+def secrets_of_environment() -> frozenset[str]:
+    """Return the values of all environment variables whose name says that they are secret."""
+    return frozenset(value for name, value in os.environ.items() if value and secret_name(name))
