@@ -85,7 +85,7 @@ def platform(hold_s: float = 20.0) -> Iterator[Platform]:
 
     thread = threading.Thread(target=asyncio.run, args=(main(),))
     thread.start()
-    assert up.wait(20)
+    assert up.wait(5), "the control plane did not start"
     try:
         yield ready[0]
     finally:

@@ -52,10 +52,12 @@ def application(plane: Plane) -> web.Application:
 async def serving(plane: Plane, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve a plane while inside; yield its base URL. Port 0 takes a free one."""
     # a worker that is gone must not be handed a job by the poll that it left open
-    runner = web.AppRunner(application(plane), handler_cancellation=True, access_log=None)
+    runner = web.AppRunner(
+        application(plane), handler_cancellation=True, access_log=None, shutdown_timeout=0.1
+    )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, shutdown_timeout=0.1).start()
+        await web.TCPSite(runner, host, port).start()
         bound = runner.addresses[0][1]
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{bound}/v2/local"
