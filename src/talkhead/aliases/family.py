@@ -1,0 +1,79 @@
+"""What a family of older payloads is made of: plain tables and a few functions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from talkhead.result import Notice
+
+Payload = Mapping[str, Any]
+# A canonical request, flat: dotted path to value, lists by number (`speakers.0.audio`). Paths that
+# begin with "_" are notes between a family's keys and its `finish`; they never leave the reader.
+Values = dict[str, Any]
+
+
+class ClashError(ValueError):
+    """Keys of one payload that do not go together."""
+
+    def __init__(self, why: str, *names: str) -> None:
+        super().__init__(why)
+        self.names = names
+
+
+def same(value: Any) -> Any:
+    """Return value: the canonical field takes it as it is, and judges it."""
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of an older payload: the canonical path it leads to, and how its value is read.
+
+    `convert` raises ValueError where a value does not fit. With `spread` it returns paths and
+    values. Without `to` the key means nothing here, and `note` says why.
+    """
+
+    to: str
+    convert: Callable[[Any], Any] = same
+    note: str = ""
+    spread: bool = False
+
+
+def ignored(why: str) -> Key:
+    """Return a key that is known, and that nothing here uses."""
+    return Key("", note=why)
+
+
+def nothing_more(values: Values, payload: Payload) -> list[Notice]:
+    """Finish a family whose keys say everything."""
+    del values, payload
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One older system's way of asking, as tables."""
+
+    name: str
+    about: str  # whose payload this is, for the page
+    detect: Callable[[Payload], bool]
+    known_by: str  # the same in words
+    keys: Mapping[str, Key]
+    action: str = "talk"
+    engine: str | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    isolates: bool = False  # it always took the vocals out of the sound
+    needs: tuple[str, ...] = ()  # canonical paths, without which its old handler refused
+    finish: Callable[[Values, Payload], list[Notice]] = nothing_more
+    items: str = ""  # the key that holds a list of payloads of `each`
+    each: "Family | None" = None
+    echo: tuple[str, ...] = ()  # keys whose small values its answer repeats
+    answers: str = ""  # the answer's shape in words
+
+
+# What every family takes beside its own keys: fields of this version with no older namesake.
+COMMON = {
+    "idempotency_key": Key("idempotency_key"),
+    "priority": Key("priority"),
+    "deadline_s": Key("deadline_s"),
+}

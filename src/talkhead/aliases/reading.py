@@ -1,0 +1,268 @@
+"""An older payload becomes a canonical one: detect its family, then follow that family's tables."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from talkhead.aliases.families import recognise
+from talkhead.aliases.family import COMMON, ClashError, Family, Key, Payload, Values
+from talkhead.aliases.keys import UnfitError
+from talkhead.errors import Code, TalkheadError
+from talkhead.result import Notice
+
+CANONICAL = "talkhead"
+MOST_NOTICES = 30
+MOST_JOBS = 100
+LONGEST_NAME = 60
+LONGEST_ECHO = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A payload as this version takes it, and where it came from.
+
+    `echo` holds the few small values of the old payload that its family's answer repeats.
+    """
+
+    family: str  # "talkhead": it was canonical
+    payload: dict[str, Any]
+    notices: tuple[Notice, ...] = ()
+    echo: dict[str, Any] = field(default_factory=dict)
+
+
+def read(payload: object, engines: Mapping[str, str]) -> Reading:
+    """Return payload as a canonical one, for `validation.parse`; one that no family knows as it is.
+
+    `engines` puts the operator's engine or voice in place of the one that a family names. Raises
+    E_INPUT_VALIDATION naming the old keys, and nothing else.
+    """
+    if not isinstance(payload, Mapping):
+        raise TalkheadError(Code.INPUT, "a request is a JSON object", 'try {"action": "health"}')
+    family = recognise(payload)
+    if family is None:
+        return Reading(CANONICAL, cast(dict[str, Any], payload))
+    notices = _Notices()
+    translate = _each_translated if family.each else _translated
+    canonical = translate(family, payload, engines, notices)
+    return Reading(family.name, canonical, notices.all(), _echo(family, payload))
+
+
+def glance(payload: object) -> Reading:
+    """Return the family alone, to answer a payload that `read` refuses. Never raises."""
+    family = recognise(payload) if isinstance(payload, Mapping) else None
+    if family is None:
+        return Reading(CANONICAL, {})
+    return Reading(family.name, {}, echo=_echo(family, cast(Payload, payload)))
+
+
+class _Notices:
+    """A short list, whatever the payload: what does not fit in is only counted."""
+
+    def __init__(self) -> None:
+        self._kept: list[Notice] = []
+        self._more = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self._kept) >= MOST_NOTICES
+
+    def add(self, code: str, message: str, at: str) -> None:
+        if self.full:
+            self._more += 1
+        else:
+            self._kept.append(Notice(code=code, message=message, field=at))
+
+    def all(self) -> tuple[Notice, ...]:
+        more = Notice(code="W_MORE", message=f"and {self._more} more")
+        return (*self._kept, more) if self._more else tuple(self._kept)
+
+
+def _each_translated(
+    family: Family, payload: Payload, engines: Mapping[str, str], notices: _Notices
+) -> dict[str, Any]:
+    """Return one job for every item of the family's list, with what the items share."""
+    items = payload[family.items]
+    if not isinstance(items, list) or not 0 < len(items) <= MOST_JOBS or family.each is None:
+        raise _refused(family.items, f"has to be a list of 1 to {MOST_JOBS} objects")
+    shared = {name: value for name, value in payload.items() if name != family.items}
+    jobs = []
+    for index, item in enumerate(items):
+        at = f"{family.items}.{index}"
+        if not isinstance(item, Mapping):
+            raise _refused(at, "has to be an object")
+        jobs.append(_translated(family.each, {**shared, **item}, engines, notices, f"{at}."))
+    return {"action": family.action, "jobs": jobs}
+
+
+def _translated(
+    family: Family, payload: Payload, engines: Mapping[str, str], notices: _Notices, at: str = ""
+) -> dict[str, Any]:
+    """Return the canonical form of one payload; `at` begins the names of its keys in messages."""
+    table = {**COMMON, **family.keys}
+    values: Values = {}
+    origins: dict[str, str] = {}
+    for name, value in payload.items():
+        key = table.get(name) if isinstance(name, str) else None
+        shown = at + _shown(name)
+        if key is None:
+            near = () if notices.full else difflib.get_close_matches(_shown(name), table, 1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            notices.add("W_UNKNOWN", f"not a key of {family.name} payloads{hint}", shown)
+        elif value is not None and value != "":  # null and blank were keys left out
+            _take(key, shown, value, values, origins)
+            if key.to != name or values[name] != value:
+                _tell(key, shown, notices)
+    for note in _finished(family, values, payload, at):
+        notices.add(note.code, note.message, at + (note.field or "") if note.field else at)
+    _replace(values, origins, engines, notices)
+    return _nested({path: value for path, value in values.items() if path[0] != "_"})
+
+
+def _take(key: Key, shown: str, value: Any, values: Values, origins: dict[str, str]) -> None:
+    """Put what one key says into values; two keys that say different things are refused."""
+    try:
+        converted = key.convert(value)
+    except UnfitError as error:
+        raise _refused(shown, str(error)) from error
+    found = converted if key.spread else {key.to: converted} if key.to else {}
+    for path, meant in found.items():
+        if path in values and values[path] != meant:
+            raise _contradiction(origins[path], shown, path)
+        values[path] = meant
+        origins[path] = shown
+
+
+def _tell(key: Key, shown: str, notices: _Notices) -> None:
+    if key.to:
+        notices.add("W_ALIAS", f"read as {key.note or key.to}", shown)
+    else:
+        notices.add("W_IGNORED", f"not used: {key.note}", shown)
+
+
+def _finished(family: Family, values: Values, payload: Payload, at: str) -> list[Notice]:
+    """Fill values in: engine, what only several keys together say, and the old defaults."""
+    values.setdefault("action", family.action)
+    if family.engine:
+        values["engine"] = family.engine
+    try:
+        notices = family.finish(values, payload)
+    except ClashError as error:
+        names = [at + name for name in error.names]
+        raise TalkheadError(
+            Code.INPUT, str(error), "correct the named keys", fields=names
+        ) from error
+    if values["action"] != family.action:  # it turned out to be another kind of job
+        return notices
+    _require(family, values, at)
+    given = tuple(values)
+    for path, value in family.defaults.items():
+        if not any(_overlap(path, other) for other in given):
+            values[path] = value
+    if family.isolates:
+        heard = [
+            path for path in values if path.startswith("speakers.") and path.endswith(".audio")
+        ]
+        for path in heard:
+            values.setdefault(path.removesuffix("audio") + "isolate_vocals", "auto")
+    return notices
+
+
+def _overlap(path: str, other: str) -> bool:
+    return path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
+
+
+def _require(family: Family, values: Values, at: str) -> None:
+    for need in family.needs:
+        ways_in = need.split("|")
+        if not any(_overlap(path, way) for path in values for way in ways_in):
+            ways = [name for name, key in family.keys.items() if _leads(key.to, ways_in)]
+            raise TalkheadError(
+                Code.INPUT,
+                f"{at}{ways[0]}: missing",
+                f"it reads as a {family.name} payload, which needs {' or '.join(ways)}",
+                fields=[at + ways[0]],
+            )
+
+
+def _replace(
+    values: Values, origins: Mapping[str, str], engines: Mapping[str, str], notices: _Notices
+) -> None:
+    """Put the operator's engine and voices in; an engine's own options go with the engine."""
+    engine = str(values.get("engine", ""))
+    if engines.get(engine, engine) != engine:
+        options = [path for path in values if path.startswith("options.")]
+        told = [origins[path] for path in options if path in origins]
+        for path in options:
+            del values[path]
+        values["engine"] = engines[engine]
+        lost = f"; without {engine}'s own options {', '.join(told)}" if told else ""
+        message = f"engine {engines[engine]!r} in place of {engine!r}, as the operator set{lost}"
+        notices.add("W_COMPAT_ENGINE", message, "engine")
+    for path in [path for path in values if path.split(".")[-1] == "voice"]:
+        _replace_voice(path, values, engines, notices)
+
+
+def _replace_voice(
+    path: str, values: Values, engines: Mapping[str, str], notices: _Notices
+) -> None:
+    voice = str(values[path]).partition(":")[0]
+    if engines.get(voice, voice) == voice:
+        return
+    values[path] = engines[voice]
+    stem = path.removesuffix("voice")
+    lost = [name for name in ("sample", "sample_text") if values.pop(stem + name, None)]
+    message = f"voice {engines[voice]!r} in place of {voice!r}, as the operator set"
+    notices.add(
+        "W_COMPAT_ENGINE", message + (f"; without {' and '.join(lost)}" if lost else ""), path
+    )
+
+
+def _leads(to: str, ways: list[str]) -> bool:
+    return any(_overlap(path, way) for path in to.split(", ") for way in ways)
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted paths as objects, and as lists where all names of a level are numbers."""
+    tree: dict[str, Any] = {}
+    for path, value in flat.items():
+        *folders, last = path.split(".")
+        branch = tree
+        for name in folders:
+            branch = branch.setdefault(name, {})
+        branch[last] = value
+    if "speakers" in tree:
+        tree["speakers"] = [tree["speakers"][name] for name in sorted(tree["speakers"], key=int)]
+    return tree
+
+
+def _echo(family: Family, payload: Payload) -> dict[str, Any]:
+    """Return the small values that the family's answer repeats."""
+    found = {name: payload[name] for name in family.echo if name in payload}
+    return {name: value for name, value in found.items() if _small(value)}
+
+
+def _small(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= LONGEST_ECHO and value.isprintable()
+    return value is None or (isinstance(value, int | float) and abs(value) < 2**63)
+
+
+def _shown(name: object) -> str:
+    """Return a key's name as a message may hold it: short and printable."""
+    text = name if isinstance(name, str) else type(name).__name__
+    clean = "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST_NAME])
+    return clean if len(text) <= LONGEST_NAME else f"{clean}..."
+
+
+def _refused(at: str, why: str) -> TalkheadError:
+    return TalkheadError(Code.INPUT, f"{at}: {why}", "correct the named key", fields=[at])
+
+
+def _contradiction(first: str, second: str, path: str) -> TalkheadError:
+    return TalkheadError(
+        Code.INPUT,
+        f"{first} and {second} contradict each other: both say {path}",
+        "send one of them",
+        fields=[first, second],
+    )
