@@ -133,7 +133,7 @@ class _Sink:
         self._fd = _descriptor(stream)
         self._secrets = secrets
         self._extra: list[str] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may log in the middle of a line
         self._file_works = True
         self.redactor = Redactor(secrets)
 
@@ -181,11 +181,14 @@ class _Forwarder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log one record as log.library."""
-        details: dict[str, object] = {"logger": record.name, "message": _message(record)}
-        if record.exc_info and record.exc_info[1] is not None:
-            details["traceback"] = _story(record.exc_info[1])
-        level: Level = "warning" if record.levelno < logging.ERROR else "error"
-        event("log.library", level=level, **details)
+        error = record.exc_info[1] if record.exc_info else None
+        event(
+            "log.library",
+            level="warning" if record.levelno < logging.ERROR else "error",
+            logger=record.name,
+            message=_message(record),
+            traceback=None if error is None else _story(error),
+        )
 
 
 _FORWARDER = _Forwarder(logging.WARNING)
@@ -200,18 +203,24 @@ def setup(settings: Settings, stream: TextIO | None = None) -> None:
     """
     secrets = secrets_in(settings) | secrets_of_environment()
     file = _opened(settings.log_file)
-    old, _state[:] = _state[:], [_Sink(stream or sys.stdout, settings.log_level, secrets, file)]
-    for sink in old:
-        if sink.file is not None:
-            sink.file.close()
-    root = logging.getLogger()
-    root.removeHandler(_FORWARDER)
-    root.addHandler(_FORWARDER)
+    close()
+    _state.append(_Sink(stream or sys.stdout, settings.log_level, secrets, file))
+    logging.getLogger().addHandler(_FORWARDER)
     logging.captureWarnings(capture=True)
 
 
+def close() -> None:
+    """Log no more and give the file back; stdout stays open."""
+    while _state:
+        sink = _state.pop()
+        if sink.file is not None:
+            sink.file.close()
+    logging.getLogger().removeHandler(_FORWARDER)
+    logging.captureWarnings(capture=False)
+
+
 def event(
-    name: Event, *, job_id: str | None = None, level: Level = "info", **details: object
+    name: Event, /, *, job_id: str | None = None, level: Level = "info", **details: object
 ) -> None:
     """Write one line, if the level is wanted. Never raises."""
     if not _state:
