@@ -19,6 +19,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TextIO
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from talkhead.errors import Code, TalkheadError
 from talkhead.report import naming
 from talkhead.result import Progress, Result
+from talkhead.serve import logs
 from talkhead.settings import S3, Settings
 from talkhead.validation import parse, validate
 
@@ -45,15 +47,19 @@ def main(pipe: Connection, settings: Settings, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent decides
     _die_with(parent)
     faulthandler.enable(2)  # a crash in native code leaves its stack on stderr
-    sys.stdout = _own_stdout()
+    stream = _own_stdout()
     line = _Line(pipe)
     orders = _Orders(pipe, parent)
     signal.signal(signal.SIGTERM, orders.on_sigterm)
-    status = 0
+    status = 1
     try:
-        _serve(line, orders, settings)
+        _serve(line, orders, settings, stream)
+        status = 0
     except SystemExit as leaving:  # SIGTERM, or an engine that calls sys.exit
         status = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -164,26 +170,27 @@ class _Orders:
                 self._waiting.put(None)
 
 
-def _serve(line: _Line, orders: _Orders, settings: Settings) -> None:
+def _serve(line: _Line, orders: _Orders, settings: Settings, stream: TextIO) -> None:
     try:
         with naming(None):
+            logs.setup(settings, stream)
             # heavy, and a failure in here has to reach the parent by name
             from talkhead import job  # noqa: PLC0415
             from talkhead.runtime import Runtime  # noqa: PLC0415
 
             runtime = Runtime(settings, serving=True)
     except TalkheadError as error:
-        _log("child_failed", None, error)
-        line.send("failed", error=error.to_dict())
+        logs.failure(error, name="child.failed")
+        line.send("failed", error=logs.wire(error))
         return
     line.send("ready")
     while (given := orders.next()) is not None:
         answer = _answer(given, runtime, job.run, line)
         del given  # it may hold a file of many megabytes
         orders.done()
-        _tidy()
         line.send(**answer)
         del answer
+        _tidy()
 
 
 def _answer(
@@ -195,33 +202,27 @@ def _answer(
     def report(progress: Progress) -> None:
         line.send("progress", id=job_id, progress=asdict(progress))
 
-    try:
-        with naming(None):
-            request = parse(given.order["request"])
-            store = given.order["store"]
-            if store is not None:
-                runtime = runtime.delivering_to(validate(S3, store, "s3Config"))
-            result = run(request, runtime, report, cancel=given.cancel)
-            return {"kind": "result", "id": job_id, "result": result.model_dump(mode="json")}
-    except TalkheadError as error:
-        _log("job_failed", job_id, error)
-        return {"kind": "error", "id": job_id, "error": error.to_dict()}
-
-
-def _log(event: str, job_id: str | None, error: TalkheadError) -> None:
-    """Tell the log the whole story; the caller gets the message alone."""
-    record = {
-        "level": "error" if error.code is Code.INTERNAL else "warning",
-        "job_id": job_id,
-        "event": event,
-        "details": {
-            "error": error.to_dict(),
-            "traceback": "".join(traceback.format_exception(error)),
-        },
-    }
-    sys.stdout.write(json.dumps(record) + "\n")
+    with ExitStack() as private:
+        try:
+            with naming(None):
+                request = parse(given.order["request"])
+                if given.order["store"] is not None:
+                    store = validate(S3, given.order["store"], "s3Config")
+                    private.enter_context(logs.hiding(store))
+                    runtime = runtime.delivering_to(store)
+                result = run(request, runtime, report, cancel=given.cancel)
+                return {"kind": "result", "id": job_id, "result": result.model_dump(mode="json")}
+        except TalkheadError as error:
+            if error.code is Code.CANCELLED:
+                logs.event("job.cancelled", job_id=job_id)
+            else:
+                logs.failure(error, job_id)
+            return {"kind": "error", "id": job_id, "error": logs.wire(error)}
 
 
 def _tidy() -> None:
-    """Give memory back."""
+    """Give memory back to the system, so that a worker's size tells of its present job only."""
     gc.collect()
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # glibc; 40 draft jobs: 114 MB throughout, without 124 to 148
+        libc.malloc_trim(0)

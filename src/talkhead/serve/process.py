@@ -223,14 +223,16 @@ def death(process: Process, call: Call) -> TalkheadError:
     """
     code = process.gone.result()
     killed_for_memory = code == -signal.SIGKILL and oom_kills() > process.kills_before
-    kind, how = (Code.OOM, "was killed: out of memory") if killed_for_memory else _ending(code)
+    kind, how = (Code.OOM, "was killed: out of memory") if killed_for_memory else ending(process)
     error = TalkheadError(kind, f"the rendering process {how}", HINTS[kind], stage=call.stage)
     if call.stage not in (None, "fetch", "probe", "plan"):
         error.job_id = call.key  # there is a folder to go on from
     return error
 
 
-def _ending(code: int) -> tuple[Code, str]:
+def ending(process: Process) -> tuple[Code, str]:
+    """Return what the end of a process means for the job in it, and how it came about."""
+    code = process.gone.result()
     if code in (-signal.SIGTERM, child.TERMINATED):
         return Code.CANCELLED, "was told to stop"
     if code == -signal.SIGKILL:
@@ -245,7 +247,7 @@ def unstarted(process: Process, seconds: float) -> TalkheadError:
     if process.failure is not None:
         why, hint = process.failure["message"], process.failure["hint"]
     elif process.gone.done():
-        why, hint = f"it {_ending(process.gone.result())[1]}", "the log shows more"
+        why, hint = f"it {ending(process)[1]}", "the log shows more"
     else:
         why, hint = f"not ready after {seconds:g} s", "raise TALKHEAD_WORKER__START_S"
     return TalkheadError(Code.WEIGHTS, f"the rendering process did not start: {why}", hint)

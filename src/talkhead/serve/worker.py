@@ -14,7 +14,8 @@ from typing import Any
 from talkhead.errors import Code, TalkheadError, rebuilt
 from talkhead.report import naming
 from talkhead.result import Progress, Result
-from talkhead.serve.process import AGAIN, Call, Order, Process, death, unstarted
+from talkhead.serve import logs
+from talkhead.serve.process import AGAIN, Call, Order, Process, death, ending, unstarted
 from talkhead.settings import Settings
 
 __all__ = ["Host", "Order"]
@@ -167,6 +168,7 @@ class Host:
         """Return a new child that is ready, or raise E_PIPELINE_LOAD."""
         if after is not None:  # not two models in memory at once
             await asyncio.wait({after.gone})
+        logs.event("child.started")
         with naming(None):  # such as no memory for one more process
             child = Process(self._settings)
         try:
@@ -176,8 +178,11 @@ class Host:
             raise
         if not child.ready.done():
             error = unstarted(child, self._worker.start_s)
+            if child.failure is None:  # else it has logged more than we know
+                logs.failure(error, name="child.failed")
             await child.end(0)
             raise error
+        logs.event("child.ready", pid=child.pid, seconds=round(time.monotonic() - child.born, 3))
         child.born = time.monotonic()
         child.gone.add_done_callback(partial(self._lost, child))
         return child
@@ -186,6 +191,7 @@ class Host:
         """Put a new child in the place of one that is not to be used again."""
         child.signal(signal.SIGKILL)
         if not self._leaving:
+            logs.event("child.replaced", level="warning", pid=child.pid, why="out of memory")
             self._begin(child)
 
     def _lost(self, child: Process, _gone: asyncio.Future[int]) -> None:
@@ -193,6 +199,7 @@ class Host:
         if self._child is not child:
             return  # replaced already
         self._newest = None
+        logs.event("child.replaced", level="error", pid=child.pid, why=ending(child)[1])
         doomed = not self._busy and time.monotonic() - child.born < YOUNG_S
         if not self._leaving and not doomed:
             self._begin(None)
