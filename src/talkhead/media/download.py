@@ -268,7 +268,7 @@ def _is_safe(url: Url) -> bool:
 
 
 def _too_large(url: Url, limit: int) -> TalkheadError:
-    return refused(f"{url.shown} is over {limit / 2**20:.3g} MB", "send a smaller file")
+    return refused(f"{url.shown} is over {limit / 2**20:g} MB", "send a smaller file")
 
 
 def _failed(url: Url, what: str, hint: str = "try again later") -> TalkheadError:

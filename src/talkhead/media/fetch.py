@@ -133,7 +133,7 @@ def _data(rest: str, limit: int) -> Bring:
     if not comma or not head.lower().endswith(";base64"):
         raise refused("not a base64 data: URI", "data:image/png;base64,....")
     if len(body) > limit * 4 // 3 + 4:
-        raise refused(f"data: URI over {limit / 2**20:.3g} MB", "send a URL or a path")
+        raise refused(f"data: URI over {limit / 2**20:g} MB", "send a URL or a path")
     if not body or "=" in body[:-2]:
         raise _broken_data()
     return partial(_decode, body)

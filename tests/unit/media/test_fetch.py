@@ -146,10 +146,10 @@ def test_broken_data_uris_are_refused(tmp_path: Path, uri: str) -> None:
 
 
 def test_caps_by_kind(tmp_path: Path) -> None:
-    places = Places(fetching=Fetching(image_mb=0.001, audio_mb=0.01))
-    uri = inline(bytes(3000))
-    assert "0.001 MB" in refused(uri, tmp_path, places).message
-    assert one(uri, tmp_path, places, "audio").stat().st_size == 3000
+    places = Places(fetching=Fetching(image_mb=0.5, audio_mb=1))
+    uri = inline(bytes(600_000))
+    assert "0.5 MB" in refused(uri, tmp_path, places).message
+    assert one(uri, tmp_path, places, "audio").stat().st_size == 600_000
 
 
 @pytest.mark.parametrize("ref", ["ftp://u:secret@h/a", "h.png", "", "file:///etc/passwd", "C:\\a"])
