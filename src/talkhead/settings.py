@@ -108,6 +108,14 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "talkhead"
 
 
+def _hf_cache() -> Path:
+    """Return the folder that huggingface_hub uses, which an installation need not have."""
+    if hub := os.environ.get("HF_HUB_CACHE"):
+        return Path(hub)
+    home = os.environ.get("HF_HOME")
+    return (Path(home) if home else _cache().parent / "huggingface") / "hub"
+
+
 class Settings(BaseSettings):
     """One object, made at the edge and passed down; nothing else reads the environment."""
 
@@ -133,6 +141,16 @@ class Settings(BaseSettings):
     volumes: tuple[Path, ...] = Field((), description="folders behind volume:PATH")
     weights: Path = Field(
         default_factory=lambda: _cache() / "weights", description="folder of model weights"
+    )
+    weights_also: tuple[Path, ...] = Field(
+        (Path("/runpod-volume"), Path("/workspace")),
+        description="further folders to look for weights in, in any older system's layout",
+    )
+    hf_cache: Path = Field(
+        default_factory=_hf_cache, description="Hugging Face's cache; HF_HOME says where"
+    )
+    noncommercial: bool = Field(
+        False, description="allow weights whose licence forbids commercial use"
     )
     keep_days: float = Field(7, ge=0, description="how long the folder of a failed job stays")
     keep_gb: float = Field(5, ge=0, description="how much all failed jobs' folders may hold")

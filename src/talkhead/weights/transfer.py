@@ -1,0 +1,139 @@
+"""Bring one file over https into a partial file, going on where an earlier process stopped."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from talkhead.errors import Code, TalkheadError
+from talkhead.weights import Repo, hub
+from talkhead.weights.stopping import Until
+
+CHUNK = 2**20
+STALL_S = 20.0  # without a byte, then the connection is given up and the rest asked for again
+LONGEST_PAUSE_S = 30.0
+
+Count = Callable[[int], None]  # bytes that came; negative where some were thrown away
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to ask for, and how many bytes it must have, where that is known."""
+
+    repo: Repo
+    url: str
+    headers: Mapping[str, str]
+    bytes: int | None
+
+
+def fetch(wanted: Wanted, partial: Path, until: Until, count: Count) -> None:
+    """Complete `partial`, whose first bytes may be there already.
+
+    Raises E_DOWNLOAD_FAILED after five attempts that brought nothing, E_PIPELINE_LOAD where the
+    server refuses, E_TIMEOUT and E_CANCELLED; the partial file stays for the next time.
+    """
+    failures = 0
+    while True:
+        until.check()
+        before = size(partial)
+        try:
+            done, pause = _attempt(wanted, partial, until, count), 0.0
+        except _LaterError as later:
+            done, pause = False, later.pause
+            status = later.status
+        except httpx.TransportError:
+            done, status = False, None
+        else:
+            status = None
+        if done:
+            return
+        failures = 0 if size(partial) > before else failures + 1
+        if failures >= hub.ATTEMPTS:
+            raise hub.unreachable(urlsplit(wanted.url).netloc, status)
+        until.sleep(max(pause, random.uniform(0.3, 0.6) * 2**failures))  # noqa: S311 (jitter)
+
+
+def size(path: Path) -> int:
+    """Return a file's bytes, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+class _LaterError(Exception):
+    """An answer that asks to come again."""
+
+    def __init__(self, status: int, pause: float) -> None:
+        super().__init__()
+        self.status = status
+        self.pause = pause
+
+
+def _attempt(wanted: Wanted, partial: Path, until: Until, count: Count) -> bool:
+    """Ask for what is missing; return whether the file is complete."""
+    have = size(partial)
+    if wanted.bytes is not None and have == wanted.bytes:
+        return True
+    if wanted.bytes is not None and have > wanted.bytes:
+        have = _drop(partial, count)
+    headers = {**wanted.headers, "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    timeout = httpx.Timeout(min(STALL_S, until.left_s + 0.1), connect=min(10.0, until.left_s + 0.1))
+    with (
+        httpx.Client(follow_redirects=True, max_redirects=5, timeout=timeout) as client,
+        client.stream("GET", wanted.url, headers=headers) as answer,
+    ):
+        return _take(wanted, answer, partial, until, count)
+
+
+def _take(
+    wanted: Wanted, answer: httpx.Response, partial: Path, until: Until, count: Count
+) -> bool:
+    have = size(partial)
+    if answer.status_code in hub.RETRIED:
+        raise _LaterError(answer.status_code, _pause(answer))
+    if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+        _drop(partial, count)
+        return False
+    if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
+        raise hub.refused(wanted.repo, answer.status_code)
+    if have and not _continues(answer, have):
+        have = _drop(partial, count)
+        if answer.status_code == httpx.codes.PARTIAL_CONTENT:  # the wrong part: ask for it all
+            return False
+    announced = answer.headers.get("Content-Length")
+    total = have + int(announced) if announced else wanted.bytes
+    if wanted.bytes is not None and total != wanted.bytes:
+        raise TalkheadError(
+            Code.WEIGHTS,
+            f"{partial.name}: the server has {total} bytes, not {wanted.bytes}",
+            "the file changed under us, or the mirror is damaged: check HF_ENDPOINT",
+        )
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("ab") as file:
+        for piece in answer.iter_raw(CHUNK):
+            file.write(piece)
+            count(len(piece))
+            until.check()
+    return total is None or size(partial) == total
+
+
+def _continues(answer: httpx.Response, have: int) -> bool:
+    start = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return answer.status_code == httpx.codes.PARTIAL_CONTENT and start == str(have)
+
+
+def _drop(partial: Path, count: Count) -> int:
+    count(-size(partial))
+    partial.unlink(missing_ok=True)
+    return 0
+
+
+def _pause(answer: httpx.Response) -> float:
+    after = answer.headers.get("Retry-After", "")
+    return min(float(after), LONGEST_PAUSE_S) if after.isdecimal() else 0.0
