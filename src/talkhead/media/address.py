@@ -77,7 +77,8 @@ class Url:
         return f"{self.scheme}://{printable(self.authority)}/…"
 
     def joined(self, location: str) -> str:
-        """Return the absolute form of a redirect's Location."""
+        """Return the absolute form of a redirect's Location; ValueError where it has none."""
+        _plain(location)  # joining would drop some of what is refused
         return urljoin(f"{self.scheme}://{self.authority}{self.target}", location)
 
 
@@ -106,8 +107,7 @@ def parse_url(text: str) -> Url:
     """
     if len(text) > LONGEST:
         raise refused(f"a URL of {len(text)} characters", "give a shorter one")
-    if any(not c.isprintable() or c in " \\" for c in text):
-        raise refused("a URL with blanks, backslashes or control characters", "encode them as %20")
+    _plain(text)
     scheme, mark, rest = text.partition("://")
     scheme = scheme.lower()
     if not mark or scheme not in ("http", "https"):
@@ -156,6 +156,11 @@ def printable(text: str, longest: int = 100) -> str:
 def refused(message: str, hint: str) -> TalkheadError:
     """Return E_INPUT_VALIDATION for a reference that can never work."""
     return TalkheadError(Code.INPUT, message, hint)
+
+
+def _plain(text: str) -> None:
+    if any(not c.isprintable() or c in " \\" for c in text):
+        raise refused("a URL with blanks, backslashes or control characters", "encode them as %20")
 
 
 def _split(rest: str) -> tuple[str, str]:
