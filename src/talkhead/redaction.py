@@ -32,7 +32,7 @@ _DATA = re.compile(
     r"data:([^\s\"'<>,;]{0,100}+)([^\s\"'<>,]{0,200}+),([^\s\"'<>]*+)", re.IGNORECASE
 )
 _URL = re.compile(r"(:\\{0,4}/\\{0,4}/)([^\s\"<>]*+)")
-_QUOTED_URL = re.compile(r"(%(?:25)*3A%(?:25)*2F%(?:25)*2F)[^\s\"<>]*+", re.IGNORECASE)
+_QUOTED_URL = re.compile(r"(%(?:25){0,4}3A%(?:25){0,4}2F%(?:25){0,4}2F)[^\s\"<>]*+", re.IGNORECASE)
 _PAIR = re.compile(
     r"((?:token|signature|\bsig|secret|passwo?r?d|credential|api_?key|access_?key(?:_?id)?)"
     r"\\{0,4}[\"']?[=:]\\{0,4}[\"']?)[^\s&\"',;)}\]]++",
@@ -44,6 +44,7 @@ _HEADER = re.compile(
 )
 _BEARER = re.compile(r"(bearer(?:[ \t]|%20|\+){1,8}+)[\w.~+/=\-]*+", re.IGNORECASE)
 _JWT = re.compile(r"eyJ[\w\-]*+(?:\.[\w\-]*+){0,2}+")
+_SHOWN = re.compile(r"(input_value=)[^\r\n]*+")  # pydantic cuts it in the middle, secrets too
 _RUN = re.compile(
     r"(?<![\w+/\-])[A-Za-z0-9+/_=\-]{60,}+(?:(?:[\r\n]|\\[nr]){1,4}+[A-Za-z0-9+/_=\-]{40,}+)*+"
 )
@@ -60,6 +61,7 @@ class Redactor:
         """Return text without secrets; time is linear in its length."""
         for form in self._forms:
             text = text.replace(form, HIDDEN)
+        text = _SHOWN.sub(r"\1…", text)
         text = _DATA.sub(_short_data, text)
         text = _URL.sub(_short_url, text)
         text = _QUOTED_URL.sub(r"\1…", text)

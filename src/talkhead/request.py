@@ -49,7 +49,10 @@ Rate = Annotated[
 class Strict(BaseModel):
     """Base of every wire model: immutable, unknown keys refused, no infinite or NaN numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # what pydantic shows of a value is cut in the middle, where no redaction can know it again
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class Size(Strict):

@@ -120,7 +120,11 @@ class Settings(BaseSettings):
     """One object, made at the edge and passed down; nothing else reads the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TALKHEAD_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix="TALKHEAD_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
     engine: str = Field("auto", description="the engine that `auto` stands for")
     voice: str = Field("espeak", description="the voice of text that names none")
