@@ -1,10 +1,10 @@
 """Results in the shape that each family's callers expect, beside the `result` of this version."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from talkhead.aliases.reading import Reading
-from talkhead.result import Made, Result
+from talkhead.result import Made, Notice, Result
 
 Answer = dict[str, Any]
 
@@ -98,7 +98,7 @@ def _infinitetalk(reading: Reading, result: Result) -> Answer:
         "timings": timings,
         "params": dict(reading.echo),
         "artifacts": [_artifact(made) for made in result.outputs],
-        "warnings": [notice.message for notice in (*reading.notices, *result.warnings)],
+        "warnings": _lines((*reading.notices, *result.warnings)),
         "checkpoints": [],
     }
     made = result.video
@@ -107,6 +107,12 @@ def _infinitetalk(reading: Reading, result: Result) -> Answer:
         said["video"] = {"url": made.url, "mime": made.mime, "bytes": made.bytes}
         said["video"] |= {"thumbnail_url": thumbnail.url} if thumbnail else {}
     return said
+
+
+def _lines(notices: Iterable[Notice]) -> list[str]:
+    """Return notices as lines, each once: a result may hold the reading's own already."""
+    lines = (f"{at.field}: {at.message}" if at.field else at.message for at in notices)
+    return list(dict.fromkeys(lines))
 
 
 def _artifact(made: Made) -> Answer:

@@ -41,40 +41,46 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
     "(portrait maker)": {"model": "the checkpoint's name"},
 }
 
+BEFORE = " or ".join(f"`{mount}`" for mount in MOUNTS)
 HEAD = f"""# Older payloads
 
-The worker takes the payloads of the systems that it replaces, unchanged, and answers in their shape: the
-keys of the old answer stand beside `result`, which is the same for all. This page is made from the tables
-that the reader follows (`python -m talkhead.aliases.document`).
+The worker takes the payloads of the systems that it replaces, unchanged, and answers in their
+shape: the keys of the old answer stand beside `result`, which is the same for all. This page is
+made from the tables that the reader follows (`python -m talkhead.aliases.document`).
 
-- A payload belongs to the first family in the list below that knows it. One that none knows is a request
-  of this version: its unknown fields are errors. `portrait`, `source`, `speakers` and an `action` of this
-  version always say that a payload is of this version.
-- In an older payload every key that is read under another name is a warning (`W_ALIAS`), a key without a
-  use here another (`W_IGNORED`), an unknown key another (`W_UNKNOWN`), 30 in all and then their number.
-  Keys that contradict each other are E_INPUT_VALIDATION naming both. `null` and `""` are keys left out.
+- A payload belongs to the first family in the list below that knows it. One that none knows is a
+  request of this version: its unknown fields are errors. `portrait`, `source`, `speakers` and an
+  `action` of this version always say that a payload is of this version.
+- In an older payload every key that is read under another name is a warning (`W_ALIAS`), a key
+  without a use here another (`W_IGNORED`), an unknown key another (`W_UNKNOWN`), 30 in all and
+  then their number. Keys that contradict each other are E_INPUT_VALIDATION naming both. `null`
+  and `""` are keys left out.
 - Every family fixes its own engine. Where that engine is not there the answer is E_UNSUPPORTED or
   E_PIPELINE_LOAD, unless the operator puts another one in its place:
-  `TALKHEAD_COMPAT_ENGINES='{{"infinitetalk": "draft"}}'`. Then `W_COMPAT_ENGINE` says so and names the
-  options that were the first engine's own; sampling stays. Voices (`f5`, `kokoro`) are mapped the same way.
-- References: a URL, a data: URI, and `library:`, `store:`, `volume:` references stay as they are under
-  every key. Beside that `*_url` is a URL, `*_path` a file of a volume, less {" or ".join(MOUNTS)} before it,
-  `*_minio_path` a key of the store, a bare name of SONIC a file of the library. Raw base64 is read under
-  `*_base64` and OmniAvatar's `image`, `reference_image` and `audio`, and nowhere else.
+  `TALKHEAD_COMPAT_ENGINES='{{"infinitetalk": "draft"}}'`. Then `W_COMPAT_ENGINE` says so and
+  names the options that were the first engine's own; sampling stays. Voices (`f5`, `kokoro`) are
+  mapped the same way.
+- References: a URL, a data: URI, and `library:`, `store:`, `volume:` references stay as they are
+  under every key. Beside that `*_url` is a URL, `*_path` a file of a volume (less {BEFORE}
+  in front), `*_minio_path` a key of the store, a bare name of SONIC a file of the library. Raw
+  base64 is read under `*_base64` and OmniAvatar's `image`, `reference_image` and `audio`, and
+  nowhere else.
 - Seeds: -1 is random, 0 to 2^63-1 stay, any other whole number is taken modulo 2^32.
-- `idempotency_key`, `priority` and `deadline_s` of this version may be added to any older payload.
+- `idempotency_key`, `priority` and `deadline_s` of this version may be added to any older
+  payload.
 - A voice's recording under "isolate" is cleaned of music and noise where that is installed
   (`isolate_vocals: "auto"`).
 """
 
 GRAPH = f"""## ComfyUI graphs
 
-Graphs in API format around WanVideoWrapper's InfiniteTalk nodes are read as a talking portrait, by what
-their nodes are and how they are linked; any other graph is E_UNSUPPORTED. Where the class settles nothing
-(several nodes of one class, or a class of another name), the ids of the WanVideo worker's graph count:
-{WIDTH} width, {HEIGHT} height, {FRAMES} frames, {FPS} frames per second, and those below. What stands in the
-payload beside the graph comes first. Models, LoRAs and schedulers are the installation's choice. A
-separation node on a voice's way reads as `isolate_vocals: "auto"`.
+Graphs in API format around WanVideoWrapper's InfiniteTalk nodes are read as a talking portrait,
+by what their nodes are and how they are linked; any other graph is E_UNSUPPORTED. Where the class
+settles nothing (several nodes of one class, or a class of another name), the ids of the WanVideo
+worker's graph count: {WIDTH} width, {HEIGHT} height, {FRAMES} frames, {FPS} frames per second,
+and those below. What stands in the payload beside the graph comes first. Models, LoRAs and
+schedulers are the installation's choice. A separation node on a voice's way reads as
+`isolate_vocals: "auto"`.
 """
 
 

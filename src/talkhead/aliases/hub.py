@@ -79,7 +79,7 @@ HUB = Family(
     },
     defaults=HUB_DEFAULTS,
     isolates=True,
-    needs=("portrait|video", "speakers.0"),
+    needs=("portrait|video", "speakers.0.audio|speakers.0.text"),
     finish=_agrees,
     answers="`video` (base64; `video_url` where it is too large), or `video_path` (the key in the "
     "store) and `video_url` with `network_volume`",
@@ -163,7 +163,7 @@ INFINITETALK_API = Family(
     },
     defaults={name: value for name, value in HUB_DEFAULTS.items() if name != "output.inline"},
     isolates=True,
-    needs=("portrait", "speakers.0"),
+    needs=("portrait", "speakers.0.audio|speakers.0.text"),
     finish=_pushed,
     answers="`id`, `status`, `progress`, `video_base64` (`video_url` with `push_to_s3`, or where "
     "it is too large); failed: `id`, `status`, `progress`",

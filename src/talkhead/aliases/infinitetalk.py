@@ -172,7 +172,7 @@ INFINITETALK = Family(
         "options.motion_frames": 9,
         "options.color_strength": 1.0,
     },
-    needs=("source", "speakers.0"),
+    needs=("source", "speakers.0.audio|speakers.0.text"),
     finish=_settled,
     echo=(
         "size",
@@ -227,7 +227,7 @@ COG = Family(
         "options.motion_frames": 9,
         "options.color_strength": 1.0,
     },
-    needs=("source", "speakers.0"),
+    needs=("source", "speakers.0.audio|speakers.0.text"),
     finish=_streamed,
     answers="`status`, `output` (the URL); failed: `status`",
 )
@@ -281,7 +281,7 @@ MULTIGPU = Family(
         "options.apg": True,
         "output.inline": True,
     },
-    needs=("source", "speakers.0"),
+    needs=("source", "speakers.0.audio|speakers.0.text"),
     finish=_within_limit,
     echo=("size", "sample_steps", *SAMPLING, "mode"),
     answers="`video_path` (the key in the store), `generation_params`, `video_base64` "
@@ -315,7 +315,7 @@ FLASHFALCON = Family(
         "video_generation_image_audio_pk": ignored("the answer repeats it"),
     },
     defaults={"size": "480p", "sampling.steps": 8, "options.motion_frames": 9},
-    needs=("source", "speakers.0"),
+    needs=("source", "speakers.0.audio|speakers.0.text"),
     echo=("video_generation_image_audio_pk",),
     answers="`video_generation_image_audio_pk`, `video_url`",
 )

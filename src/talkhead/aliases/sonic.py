@@ -68,7 +68,7 @@ SONIC = Family(
         "sonic_unet": ignored(WEIGHTS),
     },
     defaults={"sampling.steps": 25, "size.short": 512},
-    needs=("portrait", "speakers.0"),
+    needs=("portrait", "speakers.0.audio|speakers.0.text"),
     answers="`status`, `action`, `seed`, `files[{type, filename, path, size, url, signed_url}]`",
 )
 

@@ -58,7 +58,7 @@ def _with_vocals(values: Values, payload: Payload) -> list[Notice]:
     return notices
 
 
-WORKFLOW = Key("_.graph", _object, "what the graph says; see below")
+WORKFLOW = Key("_.graph", _object, "the values of its nodes")
 
 WANVIDEO = Family(
     name="wanvideo",
@@ -82,7 +82,7 @@ WANVIDEO = Family(
         "sampling.audio_guidance": 1.0,
         "sampling.shift": 11.0,
     },
-    needs=("portrait|video", "speakers.0"),
+    needs=("portrait|video", "speakers.0.audio|speakers.0.text"),
     finish=_with_vocals,
     answers="`video` (a list of URLs)",
 )
@@ -99,7 +99,7 @@ COMFY = Family(
         "comfy_org_api_key": ignored("no service of theirs is called"),
     },
     defaults={"output.inline": True},
-    needs=("portrait|video", "speakers.0"),
+    needs=("portrait|video", "speakers.0.audio|speakers.0.text"),
     finish=_graph_read,
     answers="`images[{filename, type, data}]`: type `base64`, or `s3_url` where it is too large",
 )
@@ -181,7 +181,7 @@ OMNIAVATAR = Family(
         "size.long": 720,
         "output.inline": True,
     },
-    needs=("portrait", "speakers.0"),
+    needs=("portrait", "speakers.0.audio|speakers.0.text"),
     answers="`video` (base64; `video_url` where it is too large)",
 )
 
@@ -253,7 +253,7 @@ LIGHTX2V = Family(
         "presigned_url": ignored("results go to the operator's store"),
     },
     defaults={"sampling.steps": 5},
-    needs=("portrait|video", "speakers.0"),
+    needs=("portrait|video", "speakers.0.audio|speakers.0.text"),
     finish=_limited,
     answers="`task_id`, `task_status`, `save_result_path` (the key in the store); failed: "
     "`task_id`, `task_status`",
