@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.web import Network, Web, moved, recorded
+from support.harness import PORTRAITS, SPEECH
+from support.web import Network, Web, moved, recorded, reply
 from talkhead import job
 from talkhead.errors import TalkheadError
+from talkhead.result import Progress
 from talkhead.runtime import Runtime
 from talkhead.settings import Settings
 from talkhead.validation import parse
@@ -292,6 +294,28 @@ def test_a_name_that_changes_its_mind(trusting: Runtime, network: Network) -> No
     network.ways["8.8.8.8"] = "127.9.9.9"  # nobody there: every attempt resolves again
     assert outcome("http://rebind.test:9/secret", trusting) == INPUT
     assert network.connected == ["8.8.8.8"]
+
+
+def test_good_references_work(trusting: Runtime, network: Network, front: Web) -> None:
+    """The same runtime plans a job from a listed host, the library and the store."""
+    front.answers["/a.png"] = [reply((PORTRAITS / "woman_frontal_closed.png").read_bytes())]
+    speech = trusting.settings.store.root / "in" / "speech.wav"
+    speech.write_bytes((SPEECH / "librivox_0890.wav").read_bytes())
+    request = parse(
+        {
+            "action": "talk",
+            "portrait": front.url("/a.png?token=x", "front.test"),
+            "speakers": [{"audio": "store:in/speech.wav"}],
+            "dry_run": True,
+        }
+    )
+    stages: list[Progress] = []
+    plan = job.run(request, trusting, stages.append).plan
+    assert plan is not None
+    assert plan.speech_seconds > 1
+    assert stages[0].stage == "fetch"
+    assert network.connected == ["127.0.0.1"]
+    assert list(trusting.settings.jobs.iterdir()) == []
 
 
 def test_a_name_that_nobody_has_may_work_later(runtime: Runtime, network: Network) -> None:

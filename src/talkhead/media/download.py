@@ -31,6 +31,7 @@ Headers = dict[bytes, bytes]  # names in lower case
 REDIRECTS = 3
 FIRST_DELAY_S, MOST_DELAY_S = 0.5, 5.0  # between attempts; also the longest Retry-After obeyed
 HEAD_BYTES = 64 * 2**10  # of an answer's headers
+COMPRESSED = {b"br", b"compress", b"deflate", b"gzip", b"x-compress", b"x-gzip", b"zstd"}
 MOVED = {301, 302, 303, 307, 308}
 EXPIRED = "the link may have expired or need a login: send a fresh signed URL"
 HINTS = {
@@ -202,8 +203,8 @@ def _event(exchange: Exchange) -> h11.Response | h11.Data | None:
 def _save(exchange: Exchange, headers: Headers, into: Path, limit: int, seen: Seen) -> None:
     """Write the body; what the headers say is checked first and believed never."""
     url = exchange.url
-    coding = headers.get(b"content-encoding", b"identity").strip().lower()
-    if coding not in (b"identity", b""):
+    codings = headers.get(b"content-encoding", b"").lower().replace(b",", b" ").split()
+    if COMPRESSED.intersection(codings):
         raise refused(f"{url.shown} sends compressed bytes", "serve the file as it is")
     total = int(headers.get(b"content-length", 0))  # h11 has checked that it is a number
     if total > limit:
@@ -240,7 +241,7 @@ def _retry_after(headers: Headers) -> float:
         return float(text[:6])
     try:
         when = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

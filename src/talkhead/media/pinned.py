@@ -22,7 +22,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.media.address import Entry, Url, as_ip, is_listed, is_public, refused
 
 SLICE_S = 0.1  # how long anything blocks before it looks whether it should stop
-TRIED = 4  # addresses of one host
+TRIED = 8  # addresses of one host
 CHUNK = 2**18  # bytes read at once
 
 T = TypeVar("T")
