@@ -55,13 +55,16 @@ class Strict(BaseModel):
     )
 
 
+Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)] | None
+
+
 class Size(Strict):
     """The picture's size in pixels: both sides, or one side with the portrait's own aspect."""
 
-    width: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)] | None = None
-    height: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)] | None = None
-    long: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)] | None = None
-    short: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)] | None = None
+    width: Side = Field(None, description="pixels; goes with height; odd goes to the even above")
+    height: Side = Field(None, description="pixels")
+    long: Side = Field(None, description="the long side alone; the source's own aspect")
+    short: Side = Field(None, description="the short side alone")
 
     @model_validator(mode="before")
     @classmethod
@@ -90,12 +93,16 @@ class Size(Strict):
 class Speaker(Strict):
     """One voice: a recording, or a text to be spoken."""
 
-    audio: MediaRef | None = None
-    text: Annotated[str, Field(min_length=1, max_length=50_000)] | None = None
+    audio: MediaRef | None = Field(None, description="a recording, or a video for its sound")
+    text: Annotated[str, Field(min_length=1, max_length=50_000)] | None = Field(
+        None, description="what to say, in place of audio"
+    )
     voice: str | None = Field(None, description="a voice's name, such as espeak or espeak:fr")
     sample: MediaRef | None = Field(None, description="a recording of the voice to clone")
-    sample_text: str | None = None
-    speed: Annotated[float, Field(ge=0.25, le=4)] = 1.0
+    sample_text: str | None = Field(None, description="the words of the sample")
+    speed: Annotated[float, Field(ge=0.25, le=4)] = Field(
+        1.0, description="of speech from text; 1 is the voice's own pace"
+    )
     transcript: Annotated[str, Field(max_length=50_000)] | None = Field(
         None, description="the words of the recording; makes the lips exact"
     )
@@ -137,10 +144,18 @@ _AUDIO_ONLY = {"transcript": None, "isolate_vocals": False}
 class Sampling(Strict):
     """Diffusion settings. An engine that lacks one of them says so in a warning."""
 
-    steps: Annotated[int, Field(ge=1, le=200)] | None = None
-    text_guidance: Annotated[float, Field(ge=0, le=50)] | None = None
-    audio_guidance: Annotated[float, Field(ge=0, le=50)] | None = None
-    shift: Annotated[float, Field(gt=0, le=50)] | None = None
+    steps: Annotated[int, Field(ge=1, le=200)] | None = Field(
+        None, description="of denoising; unset: the engine's own, as for all of these"
+    )
+    text_guidance: Annotated[float, Field(ge=0, le=50)] | None = Field(
+        None, description="how closely the prompt is followed"
+    )
+    audio_guidance: Annotated[float, Field(ge=0, le=50)] | None = Field(
+        None, description="how closely the speech is followed"
+    )
+    shift: Annotated[float, Field(gt=0, le=50)] | None = Field(
+        None, description="of the noise schedule"
+    )
     seed: Annotated[int, Field(ge=-1, le=2**63 - 1)] | None = Field(
         None, description="unset or -1: random, or the idempotency key's own; reported"
     )
@@ -149,8 +164,10 @@ class Sampling(Strict):
 class Memory(Strict):
     """How a large model is fitted to its device."""
 
-    offload: Literal["auto", "none", "block"] = "auto"
-    quant: str | None = None
+    offload: Literal["auto", "none", "block"] = Field(
+        "auto", description="block: layers wait in main memory; none: all on the device"
+    )
+    quant: str | None = Field(None, description="the quantisation, as the engine names it")
 
 
 def _prefix(value: str) -> str:
@@ -163,14 +180,20 @@ def _prefix(value: str) -> str:
 class Output(Strict):
     """Where results go and what comes with them."""
 
-    store: str = "default"
-    prefix: Annotated[str, Field(max_length=512), AfterValidator(_prefix)] = ""
-    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w.\- ]+$")] | None = None
-    url: Literal["signed", "public", "none"] = "signed"
-    expires_s: Annotated[int, Field(ge=60, le=7 * 86_400)] = 86_400
-    thumbnail: bool = True
-    stream: bool = False
-    inline: bool = False
+    store: str = Field("default", description="one of the operator's stores, by name")
+    prefix: Annotated[str, Field(max_length=512), AfterValidator(_prefix)] = Field(
+        "", description="folders between the operator's prefix and the job's own, as avatars/u1"
+    )
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w.\- ]+$")] | None = (
+        Field(None, description="of the main file, without its ending")
+    )
+    url: Literal["signed", "public", "none"] = Field("signed", description="what links to make")
+    expires_s: Annotated[int, Field(ge=60, le=7 * 86_400)] = Field(
+        86_400, description="how long a signed link works, seconds"
+    )
+    thumbnail: bool = Field(True, description="a JPEG beside the video")
+    stream: bool = Field(False, description="parts of the video while it is made")
+    inline: bool = Field(False, description="the file itself in the answer, as base64, where small")
     score: bool = Field(False, description="measure lip sync on the finished video")
     faces: bool = Field(False, description="with dry_run: a picture of the faces found")
 
@@ -179,30 +202,52 @@ class Job(Strict):
     """What every piece of work has in common."""
 
     action: str
-    output: Output = Output()
+    output: Output = Field(Output(), description="where results go, see `output`")
     idempotency_key: (
         Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.\-]*$")] | None
-    ) = None
-    priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = None
-    dry_run: bool = False
+    ) = Field(
+        None,
+        description="the job's name: the same key and request is answered once, "
+        "another request is a conflict",
+    )
+    priority: Annotated[int, Field(ge=-100, le=100)] = Field(
+        0, description="higher goes first, where there is a queue"
+    )
+    deadline_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = Field(
+        None, description="stops the job after so many seconds; the folder keeps what is done"
+    )
+    dry_run: bool = Field(False, description="answer with the plan only")
 
 
 class Film(Job):
     """What every job that makes a video has in common."""
 
-    prompt: Annotated[str, Field(max_length=10_000)] = ""
-    negative_prompt: Annotated[str, Field(max_length=10_000)] = ""
-    engine: str = "auto"
+    prompt: Annotated[str, Field(max_length=10_000)] = Field(
+        "", description="for engines that read one"
+    )
+    negative_prompt: Annotated[str, Field(max_length=10_000)] = Field(
+        "", description="what not to show"
+    )
+    engine: str = Field("auto", description="an engine by name; auto: the operator's choice")
     options: dict[str, Any] = Field({}, description="the chosen engine's own options")
     size: Size | None = Field(None, description="unset: the source's aspect, long side 720")
-    fit: Literal["crop", "pad", "face"] = "crop"
-    fps: Rate | None = None
-    duration: Annotated[float, Field(gt=0, le=86_400)] | None = None
-    max_frames: Annotated[int, Field(ge=1)] | None = None
-    quality: Literal["draft", "fast", "balanced", "best"] = "balanced"
-    sampling: Sampling = Sampling()
-    memory: Memory = Memory()
+    fit: Literal["crop", "pad", "face"] = Field(
+        "crop", description="how the portrait fills the frame"
+    )
+    fps: Rate | None = Field(
+        None, description="1 to 60, a number or '30000/1001'; unset: the engine's own"
+    )
+    duration: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
+        None, description="exact length in seconds; unset: that of the speech"
+    )
+    max_frames: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="an upper limit, in place of duration"
+    )
+    quality: Literal["draft", "fast", "balanced", "best"] = Field(
+        "balanced", description="for engines with steps"
+    )
+    sampling: Sampling = Field(Sampling(), description="see `sampling`")
+    memory: Memory = Field(Memory(), description="see `memory`")
 
     @model_validator(mode="after")
     def _one_length_and_one_engine(self) -> Self:
@@ -217,11 +262,15 @@ class Talk(Film):
     """Make a portrait, or the person in a video, speak."""
 
     action: Literal["talk"] = "talk"
-    portrait: MediaRef | None = None
+    portrait: MediaRef | None = Field(None, description="a picture of a face")
     video: MediaRef | None = Field(None, description="a clip to dub")
     source: MediaRef | None = Field(None, description="picture or video, the file decides")
-    speakers: Annotated[tuple[Speaker, ...], Field(min_length=1, max_length=8)]
-    turns: Literal["together", "in_turn"] = "together"
+    speakers: Annotated[tuple[Speaker, ...], Field(min_length=1, max_length=8)] = Field(
+        description="one for each voice, see `speakers[]`"
+    )
+    turns: Literal["together", "in_turn"] = Field(
+        "together", description="in_turn: one after another"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -243,7 +292,7 @@ class Animate(Film):
     mode: Literal["replace", "animate"] = Field(
         "replace", description="replace the person in the video, or animate the portrait by it"
     )
-    portrait: MediaRef
+    portrait: MediaRef = Field(description="a picture of the person")
     video: MediaRef = Field(description="the driving video; its sound is kept")
 
 
@@ -251,24 +300,30 @@ class Speak(Job):
     """Turn text into speech."""
 
     action: Literal["speak"]
-    text: Annotated[str, Field(min_length=1, max_length=50_000)]
-    voice: str | None = None
-    sample: MediaRef | None = None
-    sample_text: str | None = None
-    speed: Annotated[float, Field(ge=0.25, le=4)] = 1.0
-    language: str = "auto"
+    text: Annotated[str, Field(min_length=1, max_length=50_000)] = Field(description="what to say")
+    voice: str | None = Field(None, description="a voice's name, such as espeak or espeak:fr")
+    sample: MediaRef | None = Field(None, description="a recording of the voice to clone")
+    sample_text: str | None = Field(None, description="the words of the sample")
+    speed: Annotated[float, Field(ge=0.25, le=4)] = Field(
+        1.0, description="1 is the voice's own pace"
+    )
+    language: str = Field("auto", description="language code such as en, fr or cmn")
 
 
 class Portrait(Job):
     """Draw a portrait from words."""
 
     action: Literal["portrait"]
-    prompt: Annotated[str, Field(min_length=1, max_length=10_000)]
-    negative_prompt: Annotated[str, Field(max_length=10_000)] = ""
+    prompt: Annotated[str, Field(min_length=1, max_length=10_000)] = Field(
+        description="what to draw"
+    )
+    negative_prompt: Annotated[str, Field(max_length=10_000)] = Field(
+        "", description="what not to draw"
+    )
     engine: str = Field("default", description="the portrait maker")
     options: dict[str, Any] = Field({}, description="the maker's own options")
-    size: Size | None = None
-    sampling: Sampling = Sampling()
+    size: Size | None = Field(None, description="unset: the maker's own")
+    sampling: Sampling = Field(Sampling(), description="see `sampling`")
     save_as: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][\w.\- ]*$")] | None = (
         Field(None, description="keep the picture as library:avatars/NAME, where that is allowed")
     )

@@ -38,98 +38,106 @@ class Progress:
 class Notice(Strict):
     """Something the caller should know about a job that went well."""
 
-    code: str  # W_...
-    message: str
-    field: str | None = None
+    code: str = Field(description="W_…")
+    message: str = Field(description="what happened")
+    field: str | None = Field(None, description="of the request")
 
 
 class FaceFound(Strict):
     """A face in the portrait, in pixels of the portrait as given."""
 
-    box: tuple[float, float, float, float]
-    speaker: int | None  # the speaker who gets it
-    mouth_px: float  # width of the mouth in the video's pixels; below 24 is refused
+    box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in the portrait")
+    speaker: int | None = Field(description="the speaker who gets it")
+    mouth_px: float = Field(
+        description="width of the mouth in the video's pixels; below 24 is refused"
+    )
 
 
 class PlanReport(Strict):
     """The answer to a dry run, and what a finished job was planned to be."""
 
-    engine: str
-    engine_reason: str
-    width: int
-    height: int
-    work_width: int  # the size the engine works at, where it differs
-    work_height: int
-    fps: str
-    frames: int
-    seconds: float  # of video
-    speech_seconds: float
-    estimated: bool  # true while the length of speech made from text is a guess
-    segments: int
-    estimated_seconds: float  # of work on this machine
-    estimated_memory_mb: int
-    faces: tuple[FaceFound, ...] = ()
+    engine: str = Field(description="that makes the video")
+    engine_reason: str = Field(description="why this one")
+    width: int = Field(description="the video's, pixels")
+    height: int = Field(description="the video's, pixels")
+    work_width: int = Field(description="the size the engine works at, where it differs")
+    work_height: int = Field(description="the same for the height")
+    fps: str = Field(description="a number, or as '30000/1001'")
+    frames: int = Field(description="of video")
+    seconds: float = Field(description="of video")
+    speech_seconds: float = Field(description="of speech")
+    estimated: bool = Field(description="true while the length of speech made from text is a guess")
+    segments: int = Field(description="into which the work is cut")
+    estimated_seconds: float = Field(description="of work on this machine")
+    estimated_memory_mb: int = Field(description="main memory")
+    faces: tuple[FaceFound, ...] = Field((), description="faces of the portrait")
 
 
 class Made(Strict):
     """One file that came out of a job."""
 
-    kind: Literal["video", "thumbnail", "audio", "image", "file"]
-    key: str
-    url: str | None = None
-    expires_at: str | None = None  # of the URL; ISO 8601, UTC
-    data: str | None = None  # base64 of the file, where it was asked for inline
-    mime: str
-    bytes: int
-    sha256: str
-    facts: dict[str, Any] = Field(default_factory=dict)
+    kind: Literal["video", "thumbnail", "audio", "image", "file"] = Field(description="what it is")
+    key: str = Field(description="its name in the store")
+    url: str | None = Field(None, description="a link, where asked for")
+    expires_at: str | None = Field(None, description="of the URL; ISO 8601, UTC")
+    data: str | None = Field(None, description="base64 of the file, where it was asked for inline")
+    mime: str = Field(description="media type")
+    bytes: int = Field(description="size")
+    sha256: str = Field(description="of its bytes")
+    facts: dict[str, Any] = Field(default_factory=dict, description="what is measured on the file")
 
 
 class Resumed(Strict):
     """How much of a job was already there."""
 
-    total: int
-    resumed: int
+    total: int = Field(description="segments")
+    resumed: int = Field(description="that an earlier run had made")
 
 
 class Component(Strict):
     """An engine, a voice or a store as this installation sees it."""
 
-    name: str
-    ready: bool
-    detail: str
-    fix: str = ""
-    licence: str = ""
+    name: str = Field(description="as requests name it")
+    ready: bool = Field(description="can be used")
+    detail: str = Field(description="what was found")
+    fix: str = Field("", description="the command that mends it")
+    licence: str = Field("", description="of code or weights")
 
 
 class Ability(Strict):
     """What an installation can do."""
 
-    actions: tuple[str, ...]
-    engines: tuple[Component, ...]
-    voices: tuple[Component, ...]
-    stores: tuple[str, ...]
+    actions: tuple[str, ...] = Field(description="that it takes")
+    engines: tuple[Component, ...] = Field(description="of video")
+    voices: tuple[Component, ...] = Field(description="of speech")
+    stores: tuple[str, ...] = Field(description="by name")
 
 
 class Result(Strict):
     """The end of a job that went well. `result.json` holds it without URLs."""
 
-    action: str
-    version: str
-    job_id: str | None = None
-    request_digest: str | None = None  # of what the job is: request and the bytes of its inputs
-    sent_digest: str | None = None  # of the request as sent, its references unread
-    engine: str | None = None
-    seed: int | None = None
-    outputs: tuple[Made, ...] = ()
-    plan: PlanReport | None = None
-    segments: Resumed | None = None
-    seconds: dict[str, float] = Field(default_factory=dict)  # of work, by stage
-    warnings: tuple[Notice, ...] = ()
-    score: dict[str, Any] | None = None
-    repeated: bool = False  # answered from an earlier run; nothing was rendered
-    healthy: bool | None = None
-    ability: Ability | None = None
+    action: str = Field(description="that was asked for")
+    version: str = Field(description="of talkhead")
+    job_id: str | None = Field(None, description="of the job folder, or the idempotency key")
+    request_digest: str | None = Field(
+        None, description="of what the job is: request and the bytes of its inputs"
+    )
+    sent_digest: str | None = Field(
+        None, description="of the request as sent, its references unread"
+    )
+    engine: str | None = Field(None, description="that was used")
+    seed: int | None = Field(None, description="that was used")
+    outputs: tuple[Made, ...] = Field((), description="the files")
+    plan: PlanReport | None = Field(None, description="what was planned")
+    segments: Resumed | None = Field(None, description="and how many were there already")
+    seconds: dict[str, float] = Field(default_factory=dict, description="of work, by stage")
+    warnings: tuple[Notice, ...] = Field((), description="about a job that went well")
+    score: dict[str, Any] | None = Field(
+        None, description="the report of the check, where asked for"
+    )
+    repeated: bool = Field(False, description="answered from an earlier run; nothing was rendered")
+    healthy: bool | None = Field(None, description="answer to health")
+    ability: Ability | None = Field(None, description="answer to capabilities")
 
     @property
     def video(self) -> Made | None:

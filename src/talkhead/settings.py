@@ -16,7 +16,7 @@ class Local(Strict):
     """A folder on this machine, or a mounted volume."""
 
     kind: Literal["local"] = "local"
-    root: Path = Path("out")
+    root: Path = Field(Path("out"), description="the folder of results")
     prefix: str = Field("", description="what the keys of results begin with")
 
 
@@ -24,13 +24,13 @@ class S3(Strict):
     """A bucket that speaks S3: AWS, Cloudflare R2, MinIO, Supabase's S3 endpoint."""
 
     kind: Literal["s3"]
-    bucket: Annotated[str, Field(min_length=1)]
+    bucket: Annotated[str, Field(min_length=1)] = Field(description="its name")
     prefix: str = Field("", description="what the keys of results begin with")
     endpoint: str | None = Field(None, description="URL; unset: AWS itself")
-    region: str = "auto"
+    region: str = Field("auto", description="AWS wants a real one")
     access_key: SecretStr | None = Field(None, description="unset: boto3 looks for its own")
-    secret_key: SecretStr | None = None
-    session_token: SecretStr | None = None
+    secret_key: SecretStr | None = Field(None, description="goes with access_key")
+    session_token: SecretStr | None = Field(None, description="of temporary keys")
     addressing: Literal["auto", "path", "virtual"] = Field(
         "auto", description="auto: virtual for AWS, path elsewhere"
     )
@@ -47,7 +47,7 @@ class Supabase(Strict):
     kind: Literal["supabase"]
     url: str = Field(description="https://PROJECT.supabase.co")
     key: SecretStr = Field(description="the service key")
-    bucket: Annotated[str, Field(min_length=1)]
+    bucket: Annotated[str, Field(min_length=1)] = Field(description="its name")
     prefix: str = Field("", description="what the keys of results begin with")
 
 
@@ -55,7 +55,9 @@ class Inline(Strict):
     """No storage: small files travel in the answer as data: URIs. A copy stays in a folder."""
 
     kind: Literal["inline"]
-    root: Path = Field(default_factory=lambda: _cache() / "inline")
+    root: Path = Field(
+        default_factory=lambda: _cache() / "inline", description="the folder of the copies"
+    )
     prefix: str = Field("", description="what the keys of results begin with")
 
 
@@ -81,14 +83,14 @@ class Fetching(Strict):
         (), description="host names or addresses that may be private, such as minio.internal"
     )
     ca_bundle: Path | None = Field(None, description="PEM file, for hosts with their own CA")
-    image_mb: float = Field(32, gt=0)
-    audio_mb: float = Field(200, gt=0)
-    video_mb: float = Field(2048, gt=0)
+    image_mb: float = Field(32, gt=0, description="largest picture")
+    audio_mb: float = Field(200, gt=0, description="largest recording")
+    video_mb: float = Field(2048, gt=0, description="largest video")
     deadline_s: float = Field(300, gt=0, description="for all files of a job together")
-    connect_s: float = Field(5, gt=0)
-    read_s: float = Field(30, gt=0)
-    attempts: int = Field(3, ge=1, le=10)
-    parallel: int = Field(4, ge=1, le=32)
+    connect_s: float = Field(5, gt=0, description="for one connection")
+    read_s: float = Field(30, gt=0, description="of silence from a server")
+    attempts: int = Field(3, ge=1, le=10, description="after refused connections, 429 and 5xx")
+    parallel: int = Field(4, ge=1, le=32, description="downloads at a time")
 
 
 class Worker(Strict):
@@ -131,14 +133,14 @@ class Settings(BaseSettings):
     compat_engines: dict[str, str] = Field(
         {}, description="for older payloads: the engine or voice to use in place of theirs"
     )
-    store: StoreSettings = Local()
+    store: StoreSettings = Field(Local(), description="where results go")
     stores: dict[str, StoreSettings] = Field({}, description="further stores, by name")
     readable: tuple[str, ...] = Field(
         ("",), description="beginnings of the keys that store: references may read"
     )
     request_store: bool = Field(False, description="allow a request to bring its own s3Config")
     inline_mb: float = Field(7, gt=0, le=14, description="largest file inside an answer")
-    fetch: Fetching = Fetching()
+    fetch: Fetching = Field(Fetching(), description="what references may reach")
     jobs: Path = Field(default_factory=lambda: _cache() / "jobs", description="job folders")
     mirror: bool = Field(False, description="copy unfinished jobs to the store as they grow")
     library: Path | None = Field(None, description="folder behind library:NAME, before the bundle")
@@ -158,8 +160,10 @@ class Settings(BaseSettings):
     )
     keep_days: float = Field(7, ge=0, description="how long the folder of a failed job stays")
     keep_gb: float = Field(5, ge=0, description="how much all failed jobs' folders may hold")
-    worker: Worker = Worker()
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    worker: Worker = Field(Worker(), description="the rendering process")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least that is logged"
+    )
     log_file: Path | None = Field(None, description="also log to this file; 3 old ones are kept")
     engines: dict[str, str] = Field({}, description="third-party engines, name to module:Class")
     voices: dict[str, str] = Field({}, description="third-party voices, name to module:Class")
