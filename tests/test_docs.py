@@ -40,7 +40,7 @@ def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_commands_exist_with_their_options(words: list[str]) -> None:
-    depth = 2 if words[0] == "jobs" else 1
+    depth = 2 if words[0] in ("jobs", "weights") else 1
     shown = CliRunner().invoke(app, [*words[:depth], "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
     for word in words[depth:]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from talkhead import __version__
+from talkhead.serve.weights_cli import weights_app
 
 app = typer.Typer(
     name="talkhead",
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 jobs_app = typer.Typer(no_args_is_help=True, help="Show and clean unfinished jobs.")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(weights_app, name="weights")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result object only, as JSON.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing output.")]

@@ -39,7 +39,7 @@ def run(payload: Payload, out: Path | None, *, resume: str | None = None, quiet:
     """Run a request whose main output goes to out, with progress unless quiet."""
     store = SingleFile(out) if out else None
     runtime = Runtime(load(), store, local_paths=True)
-    with console.progress(quiet) as report, _stop_on_signal() as cancel:
+    with console.progress(quiet) as report, stop_on_signal() as cancel:
         return job.run(parse(payload), runtime, report, cancel=cancel, resume=resume)
 
 
@@ -73,7 +73,7 @@ def failures(json: bool, again: str = "", verbose: bool = False) -> Iterator[Non
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
+def stop_on_signal() -> Iterator[threading.Event]:
     """Yield an event that Ctrl-C or SIGTERM sets; a second one stops at once."""
     cancel = threading.Event()
     previous: dict[int, Any] = {}

@@ -75,9 +75,7 @@ def plain(file: File) -> Listing:
 def headers(url: str) -> dict[str, str]:
     """Return the headers for a file of the hub: who asks, and the token where there is one."""
     from huggingface_hub import constants  # noqa: PLC0415
-    from huggingface_hub.utils import (  # noqa: PLC0415
-        build_hf_headers,  # type: ignore[attr-defined] # public, and not marked so
-    )
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # noqa: PLC0415
 
     ours = urlsplit(url).netloc == urlsplit(constants.ENDPOINT).netloc
     made = build_hf_headers(

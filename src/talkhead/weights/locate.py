@@ -9,6 +9,7 @@ from talkhead.weights import File, sound
 
 # Below a root: our own layout, baked images, and ComfyUI's.
 BASES = (".", "weights", "models", "ComfyUI/models")
+ABSENT = "is not there"
 RUNPOD_CACHE = "huggingface-cache/hub"  # of models that RunPod caches, below the volume
 
 
@@ -88,7 +89,7 @@ def _at(file: File, candidate: Path) -> tuple[list[Path], str]:
     paths = [candidate] if file.single else _matching(file, candidate)
     paths = [path for path in paths if path.is_file()]
     if not paths:
-        return [], "not there"
+        return [], ABSENT
     for path in paths:
         if why := sound.fault(path, file.bytes, file.shapes):
             return [], why if file.single else f"{path.name} {why}"

@@ -89,7 +89,7 @@ def pull_sets(
             check_room(root, plan)
             here = plan.here
             say("weights.plan", sets=list(names), files=len(plan.todo), bytes=plan.bytes)
-            _bring_all(plan, root, until, _Reports(meter, say, terms))
+            _bring_all(plan, root, until, _Reports(meter, say, terms, plan.bytes))
     seconds = round(until.deadline_s - until.left_s, 1)
     found = tuple(known.file.id for known in here if known.elsewhere)
     done = Pulled(tuple(file.id for _, file in entries), found, meter.fetched, seconds)
@@ -116,10 +116,10 @@ class _Reports:
     meter: Meter
     say: Say
     terms: Terms
+    total: int  # bytes, as they were to come at the start
 
-    def progress(self, plan: Plan) -> None:
-        facts = self.meter.facts(plan.bytes)
-        self.say("weights.progress", **facts)
+    def progress(self) -> None:
+        self.say("weights.progress", **self.meter.facts(self.total))
 
 
 def _bring_all(plan: Plan, root: Path, until: Until, reports: _Reports) -> None:
@@ -150,7 +150,7 @@ def _watch(
                 record.write(root, item.file, item.commit, tuple(checked[item.file.id]))
         if waiting and time.monotonic() - said >= reports.terms.report_s:
             said = time.monotonic()
-            reports.progress(plan)
+            reports.progress()
 
 
 def _bring(item: Item, until: Until, meter: Meter) -> record.Seen:

@@ -12,8 +12,8 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.weights import Repo, hub
 from talkhead.weights.stopping import Until
 
-CHUNK = 2**20
 STALL_S = 20.0  # without a byte, then the connection is given up and the rest asked for again
+FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 
 Count = Callable[[int], None]  # bytes that came; negative where some were thrown away
@@ -39,21 +39,19 @@ def fetch(wanted: Wanted, partial: Path, until: Until, count: Count) -> None:
     while True:
         until.check()
         before = size(partial)
+        pause, status = 0.0, None
         try:
-            done, pause = _attempt(wanted, partial, until, count), 0.0
+            if _attempt(wanted, partial, until, count):
+                return
         except _LaterError as later:
-            done, pause = False, later.pause
-            status = later.status
+            pause, status = later.pause, later.status
         except httpx.TransportError:
-            done, status = False, None
-        else:
-            status = None
-        if done:
-            return
+            pass  # a cut, a stall, no connection: asked again below
         failures = 0 if size(partial) > before else failures + 1
         if failures >= hub.ATTEMPTS:
             raise hub.unreachable(urlsplit(wanted.url).netloc, status)
-        until.sleep(max(pause, random.uniform(0.3, 0.6) * 2**failures))  # noqa: S311 (jitter)
+        step = FIRST_PAUSE_S * 2 ** (failures - 1) if failures else 0.0
+        until.sleep(max(pause, random.uniform(0.5, 1) * step))  # noqa: S311 (jitter)
 
 
 def size(path: Path) -> int:
@@ -116,7 +114,7 @@ def _take(
         )
     partial.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("ab") as file:
-        for piece in answer.iter_raw(CHUNK):
+        for piece in answer.iter_raw():
             file.write(piece)
             count(len(piece))
             until.check()

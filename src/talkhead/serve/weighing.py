@@ -1,0 +1,303 @@
+"""The bodies of `talkhead weights`, and the pull that a worker does before it takes jobs."""
+
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from talkhead import weights
+from talkhead.serve import console
+from talkhead.serve.local import stop_on_signal
+from talkhead.settings import Settings, load
+from talkhead.weights import locate as locating
+from talkhead.weights import verify as verifying
+from talkhead.weights.planning import Plan
+from talkhead.weights.pull import Pulled, Say, Terms, check_room, plan_sets, pull_sets
+
+PLAIN_S = 5.0  # between two lines where there is no terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one `weights pull` asks for."""
+
+    names: tuple[str, ...]
+    into: Path | None
+    deadline_s: float
+    noncommercial: bool
+
+
+def first(settings: Settings, say: Say, cancel: threading.Event | None = None) -> Pulled | None:
+    """Pull the sets that a worker is told to have before it takes jobs; None where there are none.
+
+    `say` gets weights.* events, one a minute while bytes come. Raises as pull_sets does.
+    """
+    if not settings.worker.pull:
+        return None
+    return pull_sets(
+        settings.worker.pull,
+        settings.weights,
+        deadline_s=settings.worker.pull_s,
+        say=say,
+        commercial_only=not settings.noncommercial,
+        terms=_terms(settings, 60.0, cancel or threading.Event()),
+    )
+
+
+def places(settings: Settings, into: Path | None = None) -> locating.Places:
+    """Return where weights are looked for."""
+    return locating.Places(into or settings.weights, settings.weights_also, (settings.hf_cache,))
+
+
+def show(names: Sequence[str], json: bool) -> None:
+    """Print the sets, or the files of some."""
+    known = weights.manifest()
+    where = places(load())
+    if names:
+        files = [file for _, file in weights.chosen(names, known)]
+        found = {file.id: locating.find(file, where).paths for file in files}
+        _print(
+            json,
+            [{**_facts(file), "paths": [str(path) for path in found[file.id]]} for file in files],
+            ("file", "size", "from", "licence", "here"),
+            [(*row(file), "yes" if found[file.id] else "--") for file in files],
+        )
+        return
+    _print(
+        json,
+        [
+            {"name": s.name, "about": s.about, "gb": s.about_gb, "files": [f.id for f in s.files]}
+            for s in known.sets.values()
+        ],
+        ("set", "size", "what", "licences"),
+        [(s.name, set_size(s), s.about, licences(s)) for s in known.sets.values()],
+    )
+    if not json:
+        console.out("files of one: talkhead weights list SET")
+
+
+def show_plan(wanted: Wanted, json: bool) -> None:
+    """Print what a pull would bring, and whether the disk holds it."""
+    settings = load()
+    root = wanted.into or settings.weights
+    with stop_on_signal() as cancel:
+        plan = plan_sets(
+            wanted.names,
+            root,
+            deadline_s=wanted.deadline_s,
+            commercial_only=not (wanted.noncommercial or settings.noncommercial),
+            terms=_terms(settings, PLAIN_S, cancel),
+        )
+    if json:
+        console.as_json({"folder": str(root), **_plan_facts(plan)})
+    else:
+        rows = [
+            (item.file.id, item.remote.path, f"{item.to_come / 1e6:.1f} MB") for item in plan.todo
+        ]
+        console.table("To come", ("file", "path", "size"), rows)
+        console.out(f"{len(plan.todo)} files, {plan.bytes / 1e9:.3f} GB into {root}")
+        for here in plan.here:
+            console.out(f"here: {here.file.id}  {here.paths[0]}")
+    check_room(root, plan)
+
+
+def pull(wanted: Wanted, json: bool) -> None:
+    """Pull, with a bar on a terminal and plain lines elsewhere."""
+    settings = load()
+    with _shown(quiet=json) as (say, report_s), stop_on_signal() as cancel:
+        done = pull_sets(
+            wanted.names,
+            wanted.into or settings.weights,
+            deadline_s=wanted.deadline_s,
+            say=say,
+            commercial_only=not (wanted.noncommercial or settings.noncommercial),
+            terms=_terms(settings, report_s, cancel),
+        )
+    if json:
+        console.as_json(
+            {"files": done.files, "found": done.found, "bytes": done.bytes, "seconds": done.seconds}
+        )
+    else:
+        elsewhere = f", {len(done.found)} of them elsewhere on this machine" if done.found else ""
+        console.out(
+            f"{len(done.files)} files are here{elsewhere}; {done.bytes / 1e9:.3f} GB came in "
+            f"{console.shown_time(done.seconds)}"
+        )
+
+
+def verify(names: Sequence[str], into: Path | None, json: bool) -> bool:
+    """Print a verdict for each file; return whether all asked for are sound."""
+    where = places(load(), into)
+    files = [file for _, file in weights.chosen(names or _all(), weights.manifest())]
+    verdicts = []
+    for verdict in verifying.verify(files, where, lambda: None):
+        if not names and verdict.state == "missing":
+            continue  # without names: what is here
+        verdicts.append(verdict)
+        if not json:  # at once: a set takes minutes
+            fix = f"\n  fix: {verdict.fix}" if verdict.fix else ""
+            console.out(f"{verdict.state:<8} {verdict.file.id}: {verdict.why}{fix}")
+    if json:
+        console.as_json([_verdict(verdict) for verdict in verdicts])
+    elif not verdicts:
+        console.out(f"no weights are here: {where.root}")
+    return all(verdict.state == "ok" for verdict in verdicts)
+
+
+def locate(names: Sequence[str], into: Path | None, json: bool) -> bool:
+    """Print where files lie, or where they were looked for; return whether all were found."""
+    where = places(load(), into)
+    files = [file for _, file in weights.chosen(names, weights.manifest())]
+    found = [locating.find(file, where) for file in files]
+    if json:
+        console.as_json([_located(one) for one in found])
+        return all(one.paths for one in found)
+    for one in found:
+        for path in one.paths:
+            console.out(f"{one.file.id}: {path}")
+        if not one.paths:
+            console.out(f"{one.file.id}: not found in {len(one.looked)} places")
+        for place in one.looked:
+            if place.why != locating.ABSENT:
+                console.out(f"  {place.path} {place.why}")
+        if not one.paths:
+            console.out(f"  fix: {verifying.fix(one.file, where)}")
+    if not all(one.paths for one in found):
+        console.out(f"looked below {', '.join(map(str, (where.root, *where.also, *where.caches)))}")
+    return all(one.paths for one in found)
+
+
+def row(file: weights.File) -> tuple[str, str, str, str]:
+    """Return a file as a row: id, size, source, licence."""
+    size = weights.size_gb(file)
+    shown = "?" if size is None else f"{size:.2f} GB" if size >= 0.005 else "small"
+    return file.id, shown, file.repo.name, file.repo.licence or "not stated"
+
+
+def set_size(chosen: weights.WeightSet) -> str:
+    """Return a set's size as people read it; where one part is unknown, what is known."""
+    if chosen.about_gb is not None:
+        return f"{chosen.about_gb:.1f} GB"
+    known = sum(weights.size_gb(file) or 0 for file in chosen.files)
+    return f"over {known:.1f} GB"
+
+
+def licences(chosen: weights.WeightSet) -> str:
+    """Return a set's licences in a few words."""
+    parts = [f"not commercial: {repo.terms} ({repo.name})" for repo in chosen.noncommercial]
+    if chosen.unstated:
+        parts.append(f"not stated: {len(chosen.unstated)} repos")
+    return "; ".join(parts) or "commercial use allowed"
+
+
+def _all() -> list[str]:
+    return list(weights.manifest().files)
+
+
+def _terms(settings: Settings, report_s: float, cancel: threading.Event) -> Terms:
+    return Terms(
+        report_s=report_s,
+        cancel=cancel,
+        also=settings.weights_also,
+        caches=(settings.hf_cache,),
+    )
+
+
+def _facts(file: weights.File) -> dict[str, Any]:
+    return {
+        "file": file.id,
+        "repo": file.repo.name,
+        "revision": file.repo.revision,
+        "path": file.path,
+        "gb": weights.size_gb(file),
+        "licence": file.repo.licence or None,
+        "commercial": file.repo.commercial,
+        "note": file.note,
+    }
+
+
+def _located(one: locating.Located) -> dict[str, Any]:
+    return {
+        "file": one.file.id,
+        "paths": [str(path) for path in one.paths],
+        "looked": [{"path": str(place.path), "why": place.why} for place in one.looked],
+    }
+
+
+def _verdict(verdict: verifying.Verdict) -> dict[str, Any]:
+    return {
+        "file": verdict.file.id,
+        "state": verdict.state,
+        "why": verdict.why,
+        "paths": [str(path) for path in verdict.paths],
+        "fix": verdict.fix,
+    }
+
+
+def _plan_facts(plan: Plan) -> dict[str, Any]:
+    return {
+        "bytes": plan.bytes,
+        "files": [
+            {"file": i.file.id, "path": i.remote.path, "bytes": i.remote.bytes, "left": i.to_come}
+            for i in plan.todo
+        ],
+        "here": [{"file": h.file.id, "paths": [str(path) for path in h.paths]} for h in plan.here],
+    }
+
+
+def _print(
+    json: bool, value: object, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    if json:
+        console.as_json(value)
+    else:
+        console.table("Weights", columns, rows)
+
+
+@contextmanager
+def _shown(*, quiet: bool) -> Iterator[tuple[Say, float]]:
+    """Yield where the events of a pull go, and the seconds between two."""
+    if quiet:
+        yield (lambda _event, **_details: None), PLAIN_S
+        return
+    if not sys.stderr.isatty():
+        yield _line, PLAIN_S
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    err = Console(stderr=True)
+    with Progress(*columns, TransferSpeedColumn(), console=err, transient=True) as bar:
+        task = bar.add_task("weights", total=None)
+
+        def say(event: str, **details: Any) -> None:
+            if event == "weights.progress":
+                bar.update(task, completed=details["bytes"], total=details["total"])
+            else:
+                _line(event, **details)
+
+        yield say, 0.5
+
+
+def _line(event: str, **details: Any) -> None:
+    """Print one event for people."""
+    match event:
+        case "weights.progress":
+            left = console.shown_time(details["eta_s"])
+            text = (
+                f"{details['bytes'] / 1e6:.1f} of {details['total'] / 1e6:.1f} MB, "
+                f"{details['mb_s']} MB/s, {left} left: {details['file']}"
+            )
+        case "weights.wait":
+            text = f"waiting for {details['owner']}, which pulls into {details['folder']}"
+        case "weights.licence":
+            text = f"note: the licence of {details['repo']} is {details['licence']}"
+        case "weights.plan":
+            text = f"{details['files']} files, {details['bytes'] / 1e9:.3f} GB to come"
+        case _:
+            return
+    sys.stderr.write(f"{text}\n")

@@ -1,0 +1,76 @@
+"""The words of `talkhead weights`. Heavy imports wait inside the commands."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+weights_app = typer.Typer(no_args_is_help=True, help="Find, pull and check model weights.")
+
+Names = Annotated[list[str] | None, typer.Argument(help="Sets or files, as `list` shows them.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+Into = Annotated[
+    Path | None, typer.Option("--into", help="The weights folder. Unset: TALKHEAD_WEIGHTS.")
+]
+
+
+@weights_app.command("list")
+def weights_list(names: Names = None, json: Json = False) -> None:
+    """Show the sets, or the files of some of them: size, licence, what is here."""
+    from talkhead.serve import local, weighing  # noqa: PLC0415 (keeps --help fast)
+
+    with local.failures(json):
+        weighing.show(names or [], json)
+
+
+@weights_app.command(
+    "pull",
+    epilog="Examples:\n\n"
+    "talkhead weights pull infinitetalk-fast --dry-run\n\n"
+    "HF_ENDPOINT=https://hf-mirror.com talkhead weights pull infinitetalk-fast",
+)
+def weights_pull(
+    names: Annotated[list[str], typer.Argument(help="Sets or files, as `list` shows them.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show totals, bring nothing.")] = False,
+    noncommercial: Annotated[
+        bool, typer.Option("--noncommercial", help="Allow licences that forbid commercial use.")
+    ] = False,
+    into: Into = None,
+    deadline: Annotated[float, typer.Option(help="Seconds; what is there then is kept.")] = 86_400,
+    json: Json = False,
+) -> None:
+    """Bring weights to this machine; what is there already is kept and continued."""
+    from talkhead.serve import local, weighing  # noqa: PLC0415
+
+    with local.failures(json):
+        wanted = weighing.Wanted(tuple(names), into, deadline, noncommercial)
+        if dry_run:
+            weighing.show_plan(wanted, json)
+        else:
+            weighing.pull(wanted, json)
+
+
+@weights_app.command("verify")
+def weights_verify(names: Names = None, into: Into = None, json: Json = False) -> None:
+    """Read weights whole and compare sizes, hashes and forms. Unset: all that are here."""
+    from talkhead.serve import local, weighing  # noqa: PLC0415
+
+    with local.failures(json):
+        sound = weighing.verify(names or [], into, json)
+    if not sound:
+        raise typer.Exit(1)
+
+
+@weights_app.command("locate")
+def weights_locate(
+    names: Annotated[list[str], typer.Argument(help="Sets or files, as `list` shows them.")],
+    into: Into = None,
+    json: Json = False,
+) -> None:
+    """Show where weights lie, or everywhere they were looked for."""
+    from talkhead.serve import local, weighing  # noqa: PLC0415
+
+    with local.failures(json):
+        found = weighing.locate(names, into, json)
+    if not found:
+        raise typer.Exit(1)
