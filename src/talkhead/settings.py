@@ -1,6 +1,7 @@
 """Everything an operator may set, read once at start from TALKHEAD_* variables."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -198,3 +199,13 @@ def load() -> Settings:
 def secrets_of_environment() -> frozenset[str]:
     """Return the values of all environment variables whose name says that they are secret."""
     return frozenset(value for name, value in os.environ.items() if value and secret_name(name))
+
+
+def on_runpod() -> bool:
+    """Return whether the platform's variables are there, by which the SDK finds its queue."""
+    return bool(os.environ.get("RUNPOD_WEBHOOK_GET_JOB"))
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a process of our own: this one's and more."""
+    return {**os.environ, **more}
