@@ -1,7 +1,8 @@
 """What runs inside the spawned process: one runtime, one job at a time, answers over a pipe.
 
     parent -> child   order {id, request, store}    cancel {id}    stop
-    child -> parent   ready | failed {error}, then for each order progress*, result | error
+    child -> parent   ready | failed {error}, then for each order progress*, result | error;
+                      with `last` in it the child leaves by itself
 
 A message is one JSON object, so that neither side can be made to run code by the other. The main
 thread works; another one listens, so that a cancel arrives while a job runs. Imports are light
@@ -45,10 +46,10 @@ Message = dict[str, Any]
 def main(pipe: Connection, settings: Settings, parent: int) -> None:
     """Serve orders from the pipe until told to stop or until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent decides
-    _die_with(parent)
+    die_with(parent)
     faulthandler.enable(2)  # a crash in native code leaves its stack on stderr
     stream = _own_stdout()
-    line = _Line(pipe)
+    line = Line(pipe)
     orders = _Orders(pipe, parent)
     signal.signal(signal.SIGTERM, orders.on_sigterm)
     status = 1
@@ -67,7 +68,13 @@ def main(pipe: Connection, settings: Settings, parent: int) -> None:
         os._exit(status)
 
 
-def _die_with(parent: int) -> None:
+def packed(message: Message) -> bytes:
+    """Return a message as it travels; `json.loads` reads it."""
+    # three times as fast as escapes for what is not ASCII; lone surrogates are JSON's to allow
+    return json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def die_with(parent: int) -> None:
     """Ask the kernel to kill this process when the thread that spawned it ends.
 
     The listening thread notices as well, but not while native code holds the interpreter's lock.
@@ -85,7 +92,7 @@ def _own_stdout() -> TextIO:
     return stream
 
 
-class _Line:
+class Line:
     """The way out of the child. Any thread may send."""
 
     def __init__(self, pipe: Connection) -> None:
@@ -93,7 +100,8 @@ class _Line:
         self._lock = threading.Lock()
 
     def send(self, kind: str, **content: Any) -> None:
-        data = json.dumps({"kind": kind, **content}).encode()
+        """Send a message; end the process where nobody is left to read it."""
+        data = packed({"kind": kind, **content})
         try:
             with self._lock:
                 self._pipe.send_bytes(data)
@@ -117,13 +125,11 @@ class _Orders:
         self._parent = parent
         self._waiting: queue.SimpleQueue[_Given | None] = queue.SimpleQueue()
         self._current: tuple[str, threading.Event] | None = None
-        self._leaving = False
+        self.leaving = False
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
 
     def next(self) -> _Given | None:
         """Wait for an order; None is the end."""
-        if self._leaving:
-            return None
         return self._waiting.get()
 
     def done(self) -> None:
@@ -142,7 +148,7 @@ class _Orders:
         current = self._current
         if current is None or current[1].is_set():
             sys.exit(TERMINATED)
-        self._leaving = True
+        self.leaving = True
         current[1].set()
 
     def _listen(self) -> None:
@@ -170,7 +176,7 @@ class _Orders:
                 self._waiting.put(None)
 
 
-def _serve(line: _Line, orders: _Orders, settings: Settings, stream: TextIO) -> None:
+def _serve(line: Line, orders: _Orders, settings: Settings, stream: TextIO) -> None:
     try:
         with naming(None):
             logs.setup(settings, stream)
@@ -188,13 +194,17 @@ def _serve(line: _Line, orders: _Orders, settings: Settings, stream: TextIO) -> 
         answer = _answer(given, runtime, job.run, line)
         del given  # it may hold a file of many megabytes
         orders.done()
-        line.send(**answer)
+        # what an out-of-memory job still holds would harm the next one
+        last = orders.leaving or answer.get("error", {}).get("code") == Code.OOM
+        line.send(**answer, last=last)
+        if last:
+            return
         del answer
         _tidy()
 
 
 def _answer(
-    given: _Given, runtime: "Runtime", run: Callable[..., Result], line: _Line
+    given: _Given, runtime: "Runtime", run: Callable[..., Result], line: Line
 ) -> dict[str, Any]:
     """Do what an order asks for and return the message that ends it."""
     job_id = given.order["id"]

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,8 @@ class Process:
         """Give the process an order; its answer is the returned call's."""
         self._call = Call(order, progress)
         self.kills_before = oom_kills()
-        self._outbox.put({"kind": "order", **asdict(order)})
+        wire = {"id": order.id, "request": order.request, "store": order.store}
+        self._outbox.put({"kind": "order", **wire})
         return self._call
 
     def hush(self) -> None:
@@ -134,12 +135,12 @@ class Process:
     def _write(self) -> None:
         while (message := self._outbox.get()) is not None:
             try:
-                self._pipe.send_bytes(json.dumps(message).encode())
+                self._pipe.send_bytes(child.packed(message))
             except OSError:  # it is dead, which the reader tells
                 return
             except (TypeError, ValueError, RecursionError) as error:
                 refused = TalkheadError(Code.INPUT, f"not a JSON request: {error}", "send JSON")
-                refusal = {"kind": "error", "id": message["id"], "error": refused.to_dict()}
+                refusal = {"kind": "error", "error": refused.to_dict(), "last": False}
                 self._tell(self._take, refusal)
             del message  # it may be large, and the next one may be long in coming
 

@@ -133,12 +133,11 @@ class Host:
         if not call.answer.done():
             raise death(child, call)
         answer = call.answer.result()
+        if answer["last"]:
+            self._retire(child)
         if answer["kind"] == "result":
             return Result.model_validate(answer["result"])
-        error = rebuilt(answer["error"])
-        if error.code is Code.OOM:  # what it still holds would harm the next job
-            self._retire(child)
-        raise error
+        raise rebuilt(answer["error"])
 
     async def _stopped(self, child: Process, call: Call) -> None:
         """Make the child idle, or see it dead: by asking, by SIGTERM, by SIGKILL."""
@@ -191,7 +190,7 @@ class Host:
         """Put a new child in the place of one that is not to be used again."""
         child.signal(signal.SIGKILL)
         if not self._leaving:
-            logs.event("child.replaced", level="warning", pid=child.pid, why="out of memory")
+            logs.event("child.replaced", level="warning", pid=child.pid, why="it wants to leave")
             self._begin(child)
 
     def _lost(self, child: Process, _gone: asyncio.Future[int]) -> None:

@@ -38,18 +38,18 @@ class Faulty:
         tick(1, 1)
         return {
             "fault": np.asarray(""),
-            "how": np.asarray(options.how),
-            "at": np.asarray(options.at),
-            "once": np.asarray(options.once),
+            **{name: np.asarray(value) for name, value in options.model_dump().items()},
         }
 
     def generate(
         self, prepared: Arrays, plan: Plan, tick: Tick, state: Arrays | None
     ) -> Iterator[Chunk | Checkpoint]:
         how, at, once = str(prepared["how"]), int(prepared["at"]), str(prepared["once"])
+        after = str(prepared["after"])
         done = int(state["next"]) if state else 0
         for item in TestCard().generate(prepared, plan, tick, state):
             if done >= at and isinstance(item, Checkpoint) and _first_time(once):
+                _wait_for_segment(after)
                 FAULTS[how](tick)
             if isinstance(item, Chunk):
                 done += len(item.frames)
@@ -62,6 +62,11 @@ def _first_time(mark: str) -> bool:
     first = not Path(mark).exists()
     Path(mark).touch()
     return first
+
+
+def _wait_for_segment(manifest: str) -> None:
+    while manifest and '"segment"' not in Path(manifest).read_text():
+        time.sleep(0.002)
 
 
 def well(tick: Tick) -> None:
@@ -82,8 +87,10 @@ def hang(tick: Tick) -> None:
 
 
 def gil(tick: Tick) -> None:
-    """Hang in native code that keeps the interpreter's lock."""
-    ctypes.PyDLL(None).sleep(600)
+    """Hang in native code that keeps the interpreter's lock and that no signal wakes."""
+    mutex = ctypes.create_string_buffer(64)
+    for _ in range(2):
+        ctypes.PyDLL(None).pthread_mutex_lock(mutex)
 
 
 def segfault(tick: Tick) -> None:

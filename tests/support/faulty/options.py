@@ -11,9 +11,9 @@ How = Literal[
 
 
 class Options(BaseModel):
-    """What goes wrong, before which frame, and whether only the first time."""
+    """What goes wrong, before which frame, after what, and whether only the first time."""
 
     how: How = "well"
     at: int = 0
+    after: str = ""  # a job's manifest: not before it tells of a committed segment
     once: str = ""  # path of a file that marks the first time
-    windows: int = 0  # frames per window; 0: the test card's
