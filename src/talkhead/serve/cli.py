@@ -224,6 +224,38 @@ def doctor(json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command(
+    epilog="Examples:\n\n"
+    "talkhead worker --test-input examples/talk.json\n\n"
+    "talkhead worker --serve --port 8000"
+)
+def worker(
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve RunPod's paths on this machine, for testing.")
+    ] = False,
+    host: Annotated[str, typer.Option(help="Where --serve listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Where --serve listens; 0: any free port.")] = 8000,
+    test_input: Annotated[
+        Path | None,
+        typer.Option(help="Run the job in this JSON file as RunPod would; - is stdin."),
+    ] = None,
+    tied: Annotated[bool, typer.Option("--tied", hidden=True)] = False,
+) -> None:
+    """Take jobs from RunPod Serverless, or act as if, on this machine."""
+    from talkhead.serve import local, working  # noqa: PLC0415
+
+    with local.failures(json=False):
+        if test_input is not None:
+            status = working.try_out(test_input)
+        elif serve:
+            working.serve(working.Place(host, port))
+            status = 0
+        else:
+            working.work(tied=tied)
+            status = 0
+    raise typer.Exit(status)
+
+
 @jobs_app.command("list")
 def jobs_list(json: Json = False) -> None:
     """Show unfinished jobs, newest first."""

@@ -5,7 +5,6 @@ leave a finished job in progress for ever. This one owns the order.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -64,10 +63,11 @@ class Sender:
         if not self._under_way:
             self._task.cancel()
         self._wake.set()
-        _, late = await asyncio.wait([self._task], timeout=bound_s)
-        for task in late:
-            task.cancel()
-            await asyncio.wait([task])
+        try:
+            await asyncio.wait([self._task], timeout=bound_s)
+        finally:  # we may be cancelled too
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def _send(self) -> None:
         while not self._closed:

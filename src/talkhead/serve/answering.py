@@ -1,0 +1,279 @@
+"""A payload becomes an order for the host, and what comes of it an answer for the caller.
+
+Shared by all who serve others: the shape and the size of answers are theirs, the wire is not.
+"""
+
+import asyncio
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from talkhead import aliases
+from talkhead.aliases import Reading
+from talkhead.errors import Code, TalkheadError
+from talkhead.report import naming
+from talkhead.request import Job
+from talkhead.result import Notice, Progress, Result
+from talkhead.serve import logs
+from talkhead.serve.worker import Order
+from talkhead.settings import Settings
+from talkhead.validation import parse
+
+SMALL = 64 * 1024  # bytes of an answer without files in it
+LARGE = 9_900_000  # bytes of one with files: the platform takes 10 MB, some of it its own
+MESSAGE, HINT, FIELD = 2000, 500, 200  # characters in an error
+FIELDS = 20  # that an error names
+ROOM_TO_TELL = 512  # bytes for the notice of what went
+NOTICES, NOTICE = 20, 300  # warnings and their characters in an answer that is too large
+KEY = re.compile(r"[A-Za-z0-9][\w.\-]{0,127}", re.ASCII)
+
+Body = dict[str, Any]
+Told = Callable[[Progress], None]
+
+
+class Runs(Protocol):
+    """What a host does for us."""
+
+    async def run(self, order: Order, progress: Told) -> Result:
+        """Do an order or raise TalkheadError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A job as it arrived: the platform's id, the payload, the caller's own store if any."""
+
+    id: str
+    payload: object
+    store: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the caller gets: a body, and where it failed the error and its text."""
+
+    body: Body
+    error: TalkheadError | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the error as a JSON string, or nothing."""
+        return "" if self.error is None else error_text(self.error)
+
+
+async def answer(asked: Asked, host: Runs, settings: Settings, progress: Told) -> Answer:
+    """Do what was asked and answer in the shape of the caller's family. Raises nothing."""
+    began = time.monotonic()
+    logs.event("job.taken", job_id=asked.id)
+    try:
+        with naming(None):
+            reading = aliases.read(asked.payload, settings.compat_engines)
+            job = order(asked, reading, settings)
+            logs.event("job.started", job_id=asked.id, family=reading.family)
+            result = await host.run(job, progress)
+            body = good(reading, result)
+    except asyncio.CancelledError:
+        logs.event("job.cancelled", job_id=asked.id)
+        raise
+    except TalkheadError as error:
+        _log_failure(error, asked.id)
+        return Answer(bad(aliases.glance(asked.payload), error), error)
+    event: logs.Event = "job.repeated" if result.repeated else "job.finished"
+    logs.event(event, job_id=asked.id, seconds=round(time.monotonic() - began, 3))
+    return Answer(body)
+
+
+def _log_failure(error: TalkheadError, job_id: str) -> None:
+    name: logs.Event = "job.cancelled" if error.code is Code.CANCELLED else "job.failed"
+    if error.code is Code.INTERNAL and error.__cause__ is not None:
+        logs.failure(error, job_id, name)
+    else:  # plain to see here, or told in full by the rendering process
+        logs.event(name, job_id=job_id, code=error.code.value, message=error.message)
+
+
+def order(asked: Asked, reading: Reading, settings: Settings) -> Order:
+    """Return the order for a payload, or raise what is wrong with it.
+
+    A job always has a key, the caller's or the platform's id, so that it can be found again.
+    """
+    request = parse(reading.payload)
+    payload = reading.payload
+    if isinstance(request, Job) and request.idempotency_key is None:
+        payload = {**payload, "idempotency_key": safe_key(asked.id)}
+    return Order(asked.id, payload, own_store(asked.store, settings))
+
+
+def own_store(config: object, settings: Settings) -> Body | None:
+    """Return a request's own store as an order carries it, or raise where that is not allowed."""
+    if config is None:
+        return None
+    if not settings.request_store:
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            "s3Config: this installation delivers to its own store only",
+            "leave s3Config out, or ask the operator to set TALKHEAD_REQUEST_STORE",
+            fields=["s3Config"],
+        )
+    from talkhead.stores.s3 import from_request  # noqa: PLC0415 (boto3 is heavy)
+
+    store = from_request(config)
+    found = store.model_dump(mode="json", exclude_none=True)
+    secrets = {
+        name: secret.get_secret_value()
+        for name in ("access_key", "secret_key", "session_token")
+        if (secret := getattr(store, name)) is not None
+    }
+    return {**found, **secrets}
+
+
+def safe_key(job_id: str) -> str:
+    """Return a platform's id as a key: itself where it is one, else a digest of it."""
+    if KEY.fullmatch(job_id):
+        return job_id
+    return f"job-{hashlib.sha256(job_id.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+
+
+def good(reading: Reading, result: Result) -> Body:
+    """Return the answer to a job that went well, small enough to be delivered.
+
+    The family's own keys lie beside `result`; notices about aliases come first in its warnings.
+    A file that is too large to travel in the answer is left to its key and URL.
+    """
+    body = _body(reading, result)
+    if not any(made.data for made in result.outputs):
+        return fitted(body, SMALL)
+    if size(fitted(body, LARGE)) <= LARGE:
+        return body
+    bare = tuple(made.model_copy(update={"data": None}) for made in result.outputs)
+    return fitted(_body(reading, result.model_copy(update={"outputs": bare})), SMALL, ["data"])
+
+
+def _body(reading: Reading, result: Result) -> Body:
+    shape = aliases.answer(reading, result)
+    told = result.model_copy(update={"warnings": (*reading.notices, *result.warnings)})
+    wire = lean(told.model_dump(mode="json"))
+    held = set(_texts(shape))
+    for made in wire.get("outputs", ()):
+        if made.get("data") in held:  # once is enough
+            del made["data"]
+    return {**shape, "result": wire}
+
+
+def bad(reading: Reading, error: TalkheadError) -> Body:
+    """Return what the family's callers find beside the error."""
+    return aliases.failure(reading, error_wire(error))
+
+
+def error_wire(error: TalkheadError) -> Body:
+    """Return an error as callers see it: no secrets, no traceback, of bounded length."""
+    shown: Body = dict(logs.wire(error))
+    shown["message"] = cut(str(shown["message"]), MESSAGE)
+    shown["hint"] = cut(str(shown["hint"]), HINT)
+    shown["fields"] = [cut(logs.redact(name), FIELD) for name in error.fields[:FIELDS]]
+    return shown
+
+
+def error_text(error: TalkheadError) -> str:
+    """Return an error as a JSON string, readable for those who expect the SDK's own shape."""
+    shown = error_wire(error)
+    both = {**shown, "error_type": shown["code"], "error_message": shown["message"]}
+    return json.dumps(both, ensure_ascii=False)
+
+
+def lean(value: Any) -> Any:
+    """Return a wire value without members that say nothing: None and empty containers."""
+    if isinstance(value, Mapping):
+        held = {name: lean(item) for name, item in value.items()}
+        return {name: item for name, item in held.items() if item not in (None, {}, [])}
+    if isinstance(value, list | tuple):
+        return [lean(item) for item in value]
+    return value
+
+
+def size(body: Body) -> int:
+    """Return the bytes of an answer on the wire."""
+    return len(json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+def cut(text: str, most: int) -> str:
+    """Return text of at most so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def fitted(body: Body, room: int, gone: Sequence[str] = ()) -> Body:
+    """Return the answer, shortened in a fixed order where it is over `room` bytes.
+
+    Keys, URLs and digests stay whatever happens; W_SHORTENED names what went, `gone` included.
+    """
+    gone = [*gone]
+    for name, shorten in CUTS:
+        if size(body) <= room - ROOM_TO_TELL:
+            break
+        if shorten(body):
+            gone.append(name)
+    if gone:
+        message = f"left out of an answer that was too large: {', '.join(gone)}"
+        notice = Notice(code="W_SHORTENED", message=message, field="result")
+        result = body["result"]
+        result["warnings"] = [lean(notice.model_dump()), *result.get("warnings", ())]
+    return body
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
+
+
+def _fewer_warnings(body: Body) -> bool:
+    result = body["result"]
+    told = result.get("warnings", [])
+    short = [{**notice, "message": cut(notice["message"], NOTICE)} for notice in told[:NOTICES]]
+    lines = body.get("warnings", [])  # some families have lines of their own
+    short_lines = [cut(line, NOTICE) for line in lines[:NOTICES]]
+    if (short, short_lines) == (told, lines):
+        return False
+    result["warnings"] = short
+    if lines:
+        body["warnings"] = short_lines
+    return True
+
+
+def _no_warnings(body: Body) -> bool:
+    if "warnings" in body:
+        body["warnings"] = []
+    return _without("warnings")(body)
+
+
+def _no_facts(body: Body) -> bool:
+    found = [made.pop("facts") for made in body["result"].get("outputs", ()) if "facts" in made]
+    return bool(found)
+
+
+def _without(*path: str) -> Callable[[Body], bool]:
+    def shorten(body: Body) -> bool:
+        held = body["result"]
+        for name in path[:-1]:
+            held = held.get(name, {})
+        return held.pop(path[-1], None) is not None
+
+    return shorten
+
+
+# What an answer can do without, the least needed first.
+CUTS: tuple[tuple[str, Callable[[Body], bool]], ...] = (
+    ("warnings in full", _fewer_warnings),
+    ("plan.faces", _without("plan", "faces")),
+    ("outputs.facts", _no_facts),
+    ("score", _without("score")),
+    ("ability", _without("ability")),
+    ("seconds", _without("seconds")),
+    ("plan", _without("plan")),
+    ("warnings", _no_warnings),
+)

@@ -1,0 +1,217 @@
+"""`talkhead worker`: on RunPod, or on this machine behind a control plane of our own."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from talkhead import registry, settings
+from talkhead.errors import EXIT_CODES, Code, TalkheadError
+from talkhead.serve import fitness, logs
+from talkhead.serve.console import as_json
+from talkhead.settings import Settings
+
+STOP_S = 15.0  # for a worker of our own to end, then SIGKILL
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a local control plane listens; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+def work(*, tied: bool) -> None:
+    """Take jobs from RunPod's queue until told to end.
+
+    `tied` is for a worker that this program started itself: it ends with its starter, and its
+    results may stay on this machine.
+    """
+    found = settings.load()
+    logs.setup(found)
+    _need_sdk()
+    if not settings.on_runpod():
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            "this is not a RunPod worker: RUNPOD_WEBHOOK_GET_JOB is not set",
+            "on your own machine use `talkhead worker --serve` or `--test-input FILE`",
+        )
+    if not tied:
+        fitness.refuse_unfinished_settings(found)
+    _pull(found)
+    from talkhead.serve import runpod  # noqa: PLC0415 (the SDK takes two seconds to import)
+
+    runpod.serve(found, tied=tied)
+
+
+def serve(place: Place) -> None:
+    """Serve RunPod's paths on this machine, with a real worker behind them, until Ctrl-C."""
+    _need_sdk()
+    asyncio.run(_serve(place))
+
+
+def try_out(file: Path) -> int:
+    """Run the job in a JSON file (`-` is stdin) as RunPod would; return the exit status.
+
+    Progress goes to stderr, the answer to stdout.
+    """
+    _need_sdk()
+    body = _body(file)
+    return asyncio.run(_try_out(body))
+
+
+async def _serve(place: Place) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with _platform(place) as (base, _, worker):
+        _say(f"RunPod's paths on {base}: POST /run, GET /status/ID, …; Ctrl-C ends it")
+        if place.host not in LOOPBACK:
+            _say(f"note: {place.host} may be reached from outside, and nobody is asked for a key")
+        gone = asyncio.ensure_future(worker.wait())
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({gone, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if gone.done():
+            raise _worker_gone(worker)
+        gone.cancel()
+
+
+async def _try_out(body: dict[str, Any]) -> int:
+    async with _platform(Place()) as (_, plane, worker):
+        entry = await plane.submit(body, "run")
+        gone = asyncio.ensure_future(worker.wait())
+        shown: object = None
+        while not await plane.ended(entry, 0.2) and not gone.done():
+            if entry.output != shown and (shown := entry.output):
+                _say(_progress_line(entry.output))
+        if entry.status not in ("COMPLETED", "FAILED"):
+            raise _worker_gone(worker)
+        gone.cancel()
+    as_json(_answer(entry.output, entry.error))
+    return _status(entry.error)
+
+
+@asynccontextmanager
+async def _platform(place: Place) -> AsyncIterator[tuple[str, Any, Process]]:
+    """Serve a control plane with a worker of its own while inside."""
+    from talkhead.serve.localhost import serving, worker_env  # noqa: PLC0415 (aiohttp is heavy)
+    from talkhead.serve.plane import Plane  # noqa: PLC0415
+
+    plane, more = Plane(), {}
+    if settings.load().engine == "auto":
+        more["TALKHEAD_ENGINE"] = "draft"
+        _say("note: TALKHEAD_ENGINE is not set; here `engine: auto` is the draft engine")
+    async with serving(plane, place.host, place.port) as base:
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "talkhead", "worker", "--tied"),
+            env=settings.environment({**worker_env(base), **more}),
+            stdin=PIPE,  # its end is what the worker goes by when this process dies
+            stdout=sys.stderr.fileno(),
+            start_new_session=True,  # Ctrl-C is for us; the worker is told in good order
+        )
+        try:
+            yield base, plane, worker
+        finally:
+            await _end(worker)
+
+
+async def _end(worker: Process) -> None:
+    if worker.stdin is not None:
+        worker.stdin.close()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(worker.wait(), STOP_S)
+    with suppress(ProcessLookupError):  # what is left of its group, such as the SDK's heartbeat
+        os.killpg(worker.pid, signal.SIGKILL)
+    await worker.wait()
+
+
+def _worker_gone(worker: Process) -> TalkheadError:
+    return TalkheadError(
+        Code.CAPACITY,
+        f"the worker ended by itself with status {worker.returncode}",
+        "its last lines above say why",
+    )
+
+
+def _body(file: Path) -> dict[str, Any]:
+    """Return a request as RunPod takes it: {"input": …} or the input alone."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+        found = json.loads(text)
+    except OSError as error:
+        raise _bad(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise _bad(f"{file} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise _bad(f"{file} does not hold a JSON object")
+    return found if isinstance(found.get("input"), dict) else {"input": found}
+
+
+def _bad(message: str) -> TalkheadError:
+    return TalkheadError(
+        Code.INPUT, f"--test-input: {message}", 'a request, or {"input": a request}'
+    )
+
+
+def _answer(output: Any, error: str | None) -> dict[str, Any]:
+    if error is None:
+        return dict(output)
+    return {**(output if isinstance(output, dict) else {}), "error": _told(error)}
+
+
+def _told(error: str) -> Any:
+    try:
+        return json.loads(error)
+    except ValueError:  # the SDK's own words
+        return error
+
+
+def _status(error: str | None) -> int:
+    if error is None:
+        return 0
+    told = _told(error)
+    code = told.get("code") if isinstance(told, dict) else None
+    return EXIT_CODES[Code(code)] if code in list(Code) else EXIT_CODES[Code.INTERNAL]
+
+
+def _progress_line(output: Any) -> str:
+    parts = [f"{output['stage']:<9} {output['pct']:5.1f} %"]
+    if "windows" in output:
+        parts.append(f"segment {output['window']}/{output['windows']}")
+    if "eta_s" in output:
+        parts.append(f"{output['eta_s']:.0f} s left")
+    return "  ".join(parts)
+
+
+def _pull(found: Settings) -> None:
+    """Fetch the weights that the operator wants to have before work begins."""
+    if found.worker.pull:
+        from talkhead.serve import weighing  # noqa: PLC0415 (seldom wanted)
+        from talkhead.serve.local import stop_on_signal  # noqa: PLC0415
+
+        with stop_on_signal() as cancel:
+            weighing.first(found, logs.event, cancel)
+
+
+def _need_sdk() -> None:
+    if find_spec("runpod") is None:
+        raise TalkheadError(
+            Code.UNSUPPORTED, "the RunPod SDK is not installed", registry.install("runpod")
+        )
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
