@@ -80,9 +80,9 @@ def read(graph: Graph, files: Mapping[str, str]) -> dict[str, Any] | str:
     heard = _sounds(graph, speech, files)
     if isinstance(heard, str):
         return heard
+    end = heard.pop("_.end", None)
     found |= heard | _picture(graph, scene, files)
-    found |= _size(graph, scene, nodes["fit"])
-    found |= _length(graph, speech, nodes, heard)
+    found |= _size(graph, scene, nodes["fit"]) | _length(graph, speech, nodes["film"], end)
     found |= _sampling(graph, sampler, speech) | _prompts(graph, sampler, nodes["prompt"])
     return found | _options(graph, scene, speech) | _memory(sampler, nodes["swap"])
 
@@ -236,17 +236,14 @@ def _size(graph: Graph, scene: Node, resize: Node | None) -> dict[str, Any]:
     return found | ({"fit": way} if way else {})
 
 
-def _length(
-    graph: Graph, speech: Node, nodes: Mapping[str, Node | None], heard: dict[str, Any]
-) -> dict[str, Any]:
-    """Return frames per second, and as the limit the shorter of frame count and crop."""
-    rates = [_inputs(nodes["film"]).get("frame_rate"), _inputs(speech).get("fps"), [FPS, 0]]
+def _length(graph: Graph, speech: Node, film: Node | None, end: float | None) -> dict[str, Any]:
+    """Return frames per second, and as the limit the shorter of frame count and crop (seconds)."""
+    rates = [_inputs(film).get("frame_rate"), _inputs(speech).get("fps"), [FPS, 0]]
     fps = next((rate for place in rates if (rate := _number(graph, place))), None)
-    found: dict[str, Any] = {"fps": fps} if fps else {}
     counts = [_inputs(speech).get("num_frames"), [FRAMES, 0]]
     frames = next((count for place in counts if (count := _whole(graph, place))), None)
-    end = heard.pop("_.end", None)
     limits = [limit for limit in (frames, round(end * (fps or 25)) if end else None) if limit]
+    found: dict[str, Any] = {"fps": fps} if fps else {}
     return found | ({"max_frames": min(limits)} if limits else {})
 
 

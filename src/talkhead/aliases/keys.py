@@ -149,7 +149,7 @@ def slug(value: Any) -> str:
 
 def prefix(value: Any) -> str:
     """Return a path of key parts, each as `slug` makes it."""
-    parts = [part for part in text(value).split("/") if part.strip()]
+    parts = [part for part in text(value).split("/") if part.strip(" ")]
     if len(parts) > 8:
         raise UnfitError("has more than 8 parts")
     return "/".join(slug(part) for part in parts)

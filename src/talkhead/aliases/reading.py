@@ -115,7 +115,8 @@ def _translated(
                 _tell(key, shown, notices)
     for note in _finished(family, values, payload, at):
         notices.add(note.code, note.message, at + (note.field or "") if note.field else at)
-    _replace(values, origins, engines, notices)
+    own = [path for path in values if path in origins or path not in family.defaults]
+    _replace(values, own, engines, notices)
     return _nested({path: value for path, value in values.items() if path[0] != "_"})
 
 
@@ -186,17 +187,19 @@ def _require(family: Family, values: Values, at: str) -> None:
 
 
 def _replace(
-    values: Values, origins: Mapping[str, str], engines: Mapping[str, str], notices: _Notices
+    values: Values, given: list[str], engines: Mapping[str, str], notices: _Notices
 ) -> None:
-    """Put the operator's engine and voices in; an engine's own options go with the engine."""
+    """Put the operator's engine and voices in; an engine's own options go with the engine.
+
+    `given` are the paths that the payload itself led to: what is lost of them is told.
+    """
     engine = str(values.get("engine", ""))
     if engines.get(engine, engine) != engine:
-        options = [path for path in values if path.startswith("options.")]
-        told = [origins[path] for path in options if path in origins]
-        for path in options:
+        for path in [path for path in values if path.startswith("options.")]:
             del values[path]
         values["engine"] = engines[engine]
-        lost = f"; without {engine}'s own options {', '.join(told)}" if told else ""
+        told = [path for path in given if path.startswith("options.")]
+        lost = f"; without {engine}'s own {', '.join(told)}" if told else ""
         message = f"engine {engines[engine]!r} in place of {engine!r}, as the operator set{lost}"
         notices.add("W_COMPAT_ENGINE", message, "engine")
     for path in [path for path in values if path.split(".")[-1] == "voice"]:

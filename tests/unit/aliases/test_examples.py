@@ -14,7 +14,7 @@ from talkhead.validation import parse
 EXAMPLES = Path(__file__).parents[3] / "examples"
 FILES = sorted(EXAMPLES.glob("*.json"))
 OTHER = {"canonical_talk": "talkhead", "canonical_speak": "talkhead", "workflow": "comfy"}
-MAPPED = {name: "draft" for name in ("infinitetalk", "omniavatar", "sonic")} | {"f5": "espeak"}
+MAPPED = dict.fromkeys(("infinitetalk", "omniavatar", "sonic"), "draft") | {"f5": "espeak"}
 REFUSED = ("infinitetalk-batch", "workflow")
 SHORT = ("canonical_talk", "comfy", "hub", "infinitetalk", "lightx2v", "wanvideo")
 
