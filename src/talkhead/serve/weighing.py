@@ -159,18 +159,23 @@ def locate(names: Sequence[str], into: Path | None, json: bool) -> bool:
         console.as_json([_located(one) for one in found])
         return all(one.paths for one in found)
     for one in found:
-        for path in one.paths:
-            console.out(f"{one.file.id}: {path}")
-        if not one.paths:
-            console.out(f"{one.file.id}: not found in {len(one.looked)} places")
-        for place in one.looked:
-            if place.why != locating.ABSENT:
-                console.out(f"  {place.path} {place.why}")
-        if not one.paths:
-            console.out(f"  fix: {verifying.fix(one.file, where)}")
-    if not all(one.paths for one in found):
+        _show_located(one, where)
+    whole = all(one.paths for one in found)
+    if not whole:
         console.out(f"looked below {', '.join(map(str, (where.root, *where.also, *where.caches)))}")
-    return all(one.paths for one in found)
+    return whole
+
+
+def _show_located(one: locating.Located, where: locating.Places) -> None:
+    for path in one.paths:
+        console.out(f"{one.file.id}: {path}")
+    if not one.paths:
+        console.out(f"{one.file.id}: not found in {len(one.looked)} places")
+    for place in one.looked:
+        if place.why != locating.ABSENT:
+            console.out(f"  {place.path} {place.why}")
+    if not one.paths:
+        console.out(f"  fix: {verifying.fix(one.file, where)}")
 
 
 def row(file: weights.File) -> tuple[str, str, str, str]:

@@ -1,0 +1,85 @@
+"""Small files that look like weights, and a small manifest that names them."""
+
+import json
+import struct
+from pathlib import Path
+
+from talkhead import weights
+
+MANIFEST = """
+[repos."org/model"]
+licence = "MIT"
+commercial = true
+
+[repos."org/unstated"]
+
+[repos."org/closed"]
+licence = "CC BY-NC 4.0"
+commercial = false
+
+[repos.byhand]
+local = true
+licence = "CC BY-NC-SA 4.0"
+commercial = false
+
+[files.big]
+repo = "org/model"
+path = "deep/big.bin"
+also = ["unet/big.bin"]
+
+[files.tokenizer]
+repo = "org/model"
+path = "google/tok/"
+
+[files.shards]
+repo = "org/model"
+path = "part*"
+
+[files.config]
+repo = "org/unstated"
+path = "config.json"
+
+[files.closed]
+repo = "org/closed"
+path = "closed.bin"
+
+[files.hand]
+repo = "byhand"
+path = "Real/unet.bin"
+also = ["byhand/unet.bin"]
+
+[sets.small]
+about = "one file and a folder"
+files = ["big", "tokenizer"]
+
+[sets.all]
+about = "everything that can be pulled"
+files = ["big", "tokenizer", "shards", "config"]
+"""
+
+
+def known() -> weights.Manifest:
+    return weights.read(MANIFEST)
+
+
+def safetensors(
+    tensors: dict[str, tuple[int, ...]], *, cut: int = 0, metadata: bool = True
+) -> bytes:
+    """Return a safetensors file of F32 zeros, without its last `cut` bytes."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}} if metadata else {}
+    at = 0
+    for name, shape in tensors.items():
+        size = 4
+        for side in shape:
+            size *= side
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    whole = struct.pack("<Q", len(text)) + text + bytes(at)
+    return whole[: len(whole) - cut]
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
