@@ -20,9 +20,10 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from talkhead.errors import Code, TalkheadError
@@ -47,6 +48,7 @@ def main(pipe: Connection, settings: Settings, parent: int) -> None:
     """Serve orders from the pipe until told to stop or until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent decides
     die_with(parent)
+    _volunteer()
     faulthandler.enable(2)  # a crash in native code leaves its stack on stderr
     stream = _own_stdout()
     line = Line(pipe)
@@ -83,6 +85,12 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked
         os._exit(ORPHANED)
+
+
+def _volunteer() -> None:
+    """Be the one whom the kernel kills where memory runs out: the parent can replace us."""
+    with suppress(OSError):  # not Linux
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _own_stdout() -> TextIO:

@@ -27,7 +27,8 @@ from talkhead.serve import child
 from talkhead.settings import Settings
 
 LOOK_S = 1.0  # between two looks at a process whose pipes say nothing
-CLOSING_S = 5.0  # for a process that closed its pipe to end
+CLOSING_S = 1.0  # for a process that closed its pipe to end
+LARGEST = 2**28  # bytes of a message; a result with its files inside has some 20 million
 
 Message = dict[str, Any]
 
@@ -59,11 +60,6 @@ class Call:
         self.stage: Stage | None = None  # where the job was when it was last heard of
         self.answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 
-    @property
-    def answered(self) -> bool:
-        """Return whether the process has finished with the order and is idle."""
-        return self.answer.done() and not self.answer.cancelled()
-
 
 class Process:
     """A child process, spawned when made. `ready` and `gone` (its exit code) are futures."""
@@ -92,8 +88,8 @@ class Process:
         finally:
             theirs.close()
         self.pid = self._process.pid
-        # multiprocessing joins its children at exit, and this one waits for our end
-        atexit.register(self._process.kill)
+        self._parent = os.getpid()
+        atexit.register(self._kill_at_exit)
         self._writer = threading.Thread(target=self._write, name="child-writer", daemon=True)
         self._writer.start()
         threading.Thread(target=self._read, name="child-reader", daemon=True).start()
@@ -132,6 +128,12 @@ class Process:
             self.signal(signal.SIGKILL)
             await asyncio.wait({self.gone})
 
+    def _kill_at_exit(self) -> None:
+        # multiprocessing joins its children at exit, and this one waits for our end;
+        # in a process that we forked it is not ours to kill
+        if os.getpid() == self._parent:
+            self._process.kill()
+
     def _write(self) -> None:
         while (message := self._outbox.get()) is not None:
             try:
@@ -147,8 +149,8 @@ class Process:
     def _read(self) -> None:
         while self._speaks():
             try:
-                message = json.loads(self._pipe.recv_bytes())
-            except (EOFError, OSError):
+                message = json.loads(self._pipe.recv_bytes(LARGEST))
+            except (EOFError, OSError, ValueError):  # its end, or something else wrote to the pipe
                 break
             if message["kind"] == "progress":
                 self._note(message)
@@ -174,7 +176,7 @@ class Process:
             self._process.kill()
             self._process.join()
         code = self._process.exitcode or 0
-        atexit.unregister(self._process.kill)
+        atexit.unregister(self._kill_at_exit)
         self._outbox.put(None)
         with suppress(OSError), socket.socket(fileno=os.dup(self._pipe.fileno())) as end:
             end.shutdown(socket.SHUT_RDWR)  # wakes a writer that nobody reads from any more

@@ -61,6 +61,8 @@ class Host:
             finally:
                 child.hush()
                 self._busy = False
+                if call.answer.done() and call.answer.result()["last"]:
+                    self._retire(child)
 
     def interrupt(self) -> None:
         """End the running job with E_CANCELLED within 4 s, and refuse all that come later.
@@ -131,29 +133,30 @@ class Host:
                 child.signal(signal.SIGKILL)
                 raise _leaving()
         if not call.answer.done():
-            raise death(child, call)
+            error = death(child, call)
+            logs.failure(error, call.id)  # what the child answers, it has logged itself
+            raise error
         answer = call.answer.result()
-        if answer["last"]:
-            self._retire(child)
         if answer["kind"] == "result":
             return Result.model_validate(answer["result"])
         raise rebuilt(answer["error"])
 
     async def _stopped(self, child: Process, call: Call) -> None:
         """Make the child idle, or see it dead: by asking, by SIGTERM, by SIGKILL."""
+        idle = False
         try:
             child.cancel(call.id)
             await _first(call.answer, child.gone, self._interrupted, seconds=self._worker.cancel_s)
             if self._interrupted.done():
                 await _first(call.answer, child.gone, seconds=GRACE_S)
-            elif not call.answer.done():
+            idle = call.answer.done()
+            if not (idle or self._interrupted.done()):
                 child.signal(signal.SIGTERM)
                 await child.ends_within(self._worker.term_s)
-                call.answer.cancel()  # an answer does not undo the signal
         finally:
-            if not call.answered:
+            if not idle:
                 child.signal(signal.SIGKILL)
-        if not call.answered:
+        if not idle:
             await asyncio.wait({child.gone})
 
     def _begin(self, after: Process | None) -> asyncio.Task[Process]:
