@@ -17,6 +17,7 @@ from talkhead.weights import File, Repo
 from talkhead.weights.stopping import Until
 
 ATTEMPTS = 5
+FIRST_PAUSE_S = 1.0
 ASK_S = 15.0  # for one answer
 RETRIED = (408, 429, 500, 502, 503, 504)
 
@@ -55,7 +56,7 @@ def listing(repo: Repo, until: Until) -> Listing:
                 repo.name, revision=repo.revision, files_metadata=True, timeout=ASK_S
             )
             break
-        until.sleep(random.uniform(0.5, 1) * 2 ** (attempt - 1))  # noqa: S311 (jitter)
+        until.sleep(random.uniform(0.5, 1) * FIRST_PAUSE_S * 2 ** (attempt - 1))  # noqa: S311 (jitter)
     commit = info.sha or repo.revision
     found = {}
     for entry in info.siblings or []:
