@@ -133,11 +133,11 @@ def is_listed(url: Url, entries: Sequence[Entry]) -> bool:
 
 def shown(ref: str) -> str:
     """Return what logs and errors may say of a reference: no path or query of a URL, no data."""
-    text = ref.strip().lower()
-    if text.startswith("data:"):
+    text = ref[:1000].strip()  # it may be a file of many megabytes
+    if text.lower().startswith("data:"):
         return "data:…"
-    if text.startswith(("http:", "https:")) or "://" in text:
-        scheme, mark, rest = ref.strip().partition("://")
+    if text.lower().startswith(("http:", "https:")) or "://" in text:
+        scheme, mark, rest = text.partition("://")
         if not mark or not _SCHEME.fullmatch(scheme):
             return f"{printable(scheme.partition(':')[0], 20)}:…"
         host = re.split(r"[/?#\\]", rest, maxsplit=1)[0].rpartition("@")[2]

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -106,15 +105,14 @@ def download(url: Url, into: Path, limit: int, client: Client, seen: Seen) -> No
 
 def _get(url: Url, into: Path, limit: int, client: Client, seen: Seen) -> str | None:
     """Return None once the file is there, or where to go instead; try again where that helps."""
-    for attempt in count():
-        outcome = _attempt(url, into, limit, client, seen)
-        if not isinstance(outcome, Busy):
-            return outcome
-        backoff = FIRST_DELAY_S * 2**attempt * random.uniform(0.5, 1)  # noqa: S311 (no secret)
+    attempt = 1
+    while isinstance(outcome := _attempt(url, into, limit, client, seen), Busy):
+        backoff = FIRST_DELAY_S * 2 ** (attempt - 1) * random.uniform(0.5, 1)  # noqa: S311 (jitter)
         delay = min(max(backoff, outcome.after_s), MOST_DELAY_S)
-        if attempt + 1 >= client.fetching.attempts or not client.watch.sleep(delay):
+        if attempt >= client.fetching.attempts or not client.watch.sleep(delay):
             raise outcome.error
-    raise AssertionError("counting ends never")
+        attempt += 1
+    return outcome
 
 
 def _attempt(url: Url, into: Path, limit: int, client: Client, seen: Seen) -> Busy | str | None:
@@ -255,6 +253,8 @@ def _tls(ca_bundle: Path | None) -> ssl.SSLContext:
     tls.load_verify_locations(certifi.where())
     tls.set_alpn_protocols(["http/1.1"])
     if ca_bundle is not None:
+        # Python 3.13 would refuse authorities as `openssl req -x509` makes them
+        tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
         try:
             tls.load_verify_locations(ca_bundle)
         except OSError as error:

@@ -3,6 +3,7 @@
 import base64
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -268,12 +269,25 @@ def waiting(started: threading.Event) -> Callable[[str, Path, int, Tick], bool]:
 def test_a_failure_stops_the_others_and_nothing_stays(tmp_path: Path) -> None:
     wanted = {name: Wanted(f"store:{name}") for name in ("a", "b", "bad", "c", "d")}
     places = Places(store=waiting(threading.Event()), fetching=Fetching(parallel=3))
+    began = time.monotonic()
     with pytest.raises(TalkheadError, match="bad: the bucket burns") as caught:
         fetch_all(wanted, tmp_path, places, quiet)
+    assert time.monotonic() - began < 2
     assert caught.value.fields == ("bad",)
     assert caught.value.retryable
     assert list(tmp_path.iterdir()) == []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch")]
+
+
+def test_a_file_that_had_come_goes_too(tmp_path: Path) -> None:
+    def get(key: str, into: Path, limit: int, tick: Tick) -> bool:
+        into.write_text(key)
+        return key == "first"
+
+    wanted = {"portrait": Wanted("store:first"), "video": Wanted("store:second")}
+    with pytest.raises(TalkheadError, match="was not found"):
+        fetch_all(wanted, tmp_path, Places(store=get, fetching=Fetching(parallel=1)), quiet)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cancel_while_files_come_leaves_nothing(tmp_path: Path) -> None:
