@@ -19,6 +19,8 @@ from talkhead.request import (
 )
 
 Model = TypeVar("Model", bound=BaseModel)
+MOST = 30  # problems that one error names
+LONGEST = 100  # characters of a name that a payload brought
 
 
 def parse(payload: object) -> Request:
@@ -37,10 +39,11 @@ def parse(payload: object) -> Request:
             fields=["action"],
         )
     if not isinstance(action, str) or action not in ACTIONS:
-        near = difflib.get_close_matches(str(action), [*ACTIONS, *LATER_ACTIONS], 1)
+        shown = str(action)[:LONGEST]
+        near = difflib.get_close_matches(shown, [*ACTIONS, *LATER_ACTIONS], 1)
         raise TalkheadError(
             Code.INPUT,
-            f"unknown action {action!r}" + (f": did you mean {near[0]!r}?" if near else ""),
+            f"unknown action {shown!r}" + (f": did you mean {near[0]!r}?" if near else ""),
             f"available actions: {', '.join(ACTIONS)}",
             fields=["action"],
         )
@@ -52,8 +55,11 @@ def validate(model: type[Model], values: object, prefix: str = "") -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = _own_problems(error)
+        found = _own_problems(error)
+        problems = found[:MOST]
         lines = [_line(model, problem, prefix) for problem in problems]
+        if len(found) > MOST:
+            lines.append(f"and {len(found) - MOST} more")
         fields = [_path(problem["loc"], prefix) for problem in problems]
         raise TalkheadError(
             Code.INPUT, "; ".join(lines), "correct the named fields", fields=fields
@@ -64,22 +70,19 @@ def _own_problems(error: ValidationError) -> list[Any]:
     """Return the problems less those that only follow from one deeper inside."""
     problems = error.errors(include_url=False, include_input=False)
     locs = [problem["loc"] for problem in problems]
-
-    def follows(loc: tuple[int | str, ...]) -> bool:
-        return any(len(other) > len(loc) and other[: len(loc)] == loc for other in locs)
-
-    return [problem for problem in problems if not follows(problem["loc"])]
+    above = {loc[:depth] for loc in locs for depth in range(len(loc))}
+    return [problem for problem in problems if problem["loc"] not in above]
 
 
 def _path(loc: tuple[int | str, ...], prefix: str) -> str:
-    return ".".join([*([prefix] if prefix else []), *map(str, loc)])
+    return ".".join([*([prefix] if prefix else []), *(str(part)[:LONGEST] for part in loc)])
 
 
 def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
     loc, path = problem["loc"], _path(problem["loc"], prefix) or "request"
     if problem["type"] == "extra_forbidden":
         known = _fields_at(model, loc[:-1])
-        near = difflib.get_close_matches(str(loc[-1]), known, 1)
+        near = difflib.get_close_matches(str(loc[-1])[:LONGEST], known, 1)
         return f"{path}: unknown field" + (f", did you mean {near[0]!r}?" if near else "")
     if problem["type"] == "missing":
         return f"{path}: missing"

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ def test_the_newest_wins_and_posts_keep_their_distance() -> None:
     platform = play(script)
     assert [pct for _, pct in platform.begun] == [1, 29, 40]
     times = [at for at, _ in platform.begun]
-    assert all(later - sooner >= GAP for sooner, later in zip(times, times[1:], strict=False))
+    assert all(later - sooner >= GAP for sooner, later in pairwise(times))
 
 
 def test_one_post_at_a_time() -> None:
