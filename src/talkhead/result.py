@@ -47,7 +47,7 @@ class FaceFound(Strict):
     """A face in the portrait, in pixels of the portrait as given."""
 
     box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in the portrait")
-    speaker: int | None = Field(description="the speaker who gets it")
+    speaker: int | None = Field(None, description="the speaker who gets it")
     mouth_px: float = Field(
         description="width of the mouth in the video's pixels; below 24 is refused"
     )

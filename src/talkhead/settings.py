@@ -57,7 +57,7 @@ class Inline(Strict):
 
     kind: Literal["inline"]
     root: Path = Field(
-        default_factory=lambda: _cache() / "inline", description="the folder of the copies"
+        default_factory=lambda: cache_folder() / "inline", description="the folder of the copies"
     )
     prefix: str = Field("", description="what the keys of results begin with")
 
@@ -107,7 +107,8 @@ class Worker(Strict):
     )
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Return where what can be made or fetched again is kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "talkhead"
 
 
@@ -116,7 +117,7 @@ def _hf_cache() -> Path:
     if hub := os.environ.get("HF_HUB_CACHE"):
         return Path(hub)
     home = os.environ.get("HF_HOME")
-    return (Path(home) if home else _cache().parent / "huggingface") / "hub"
+    return (Path(home) if home else cache_folder().parent / "huggingface") / "hub"
 
 
 class Settings(BaseSettings):
@@ -142,12 +143,12 @@ class Settings(BaseSettings):
     request_store: bool = Field(False, description="allow a request to bring its own s3Config")
     inline_mb: float = Field(7, gt=0, le=14, description="largest file inside an answer")
     fetch: Fetching = Field(Fetching(), description="what references may reach")
-    jobs: Path = Field(default_factory=lambda: _cache() / "jobs", description="job folders")
+    jobs: Path = Field(default_factory=lambda: cache_folder() / "jobs", description="job folders")
     mirror: bool = Field(False, description="copy unfinished jobs to the store as they grow")
     library: Path | None = Field(None, description="folder behind library:NAME, before the bundle")
     volumes: tuple[Path, ...] = Field((), description="folders behind volume:PATH")
     weights: Path = Field(
-        default_factory=lambda: _cache() / "weights", description="folder of model weights"
+        default_factory=lambda: cache_folder() / "weights", description="folder of model weights"
     )
     weights_also: tuple[Path, ...] = Field(
         (Path("/runpod-volume"), Path("/workspace")),

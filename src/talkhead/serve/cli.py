@@ -256,6 +256,34 @@ def worker(
     raise typer.Exit(status)
 
 
+@app.command(
+    epilog="Examples:\n\ntalkhead schema --out talkhead.schema.json\n\n"
+    "talkhead schema --openapi --out openapi.json"
+)
+def schema(
+    openapi: Annotated[
+        bool, typer.Option("--openapi", help="The HTTP interface, as an OpenAPI document.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")] = None,
+    docs: Annotated[
+        Path | None, typer.Option(help="Make the tables of this page anew, and print nothing.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Print the contract for machines: the JSON Schema of requests, results and errors."""
+    from talkhead.serve import document, local, schema, words  # noqa: PLC0415
+
+    with local.failures(json=False):
+        if docs is not None:
+            document.rewrite(docs)
+            return
+        made = schema.text(schema.openapi() if openapi else schema.json_schema())
+        if out is None:
+            typer.echo(made, nl=False)
+        else:
+            words.output(out, None, ".json", force).write_text(made, encoding="utf-8")
+
+
 @jobs_app.command("list")
 def jobs_list(json: Json = False) -> None:
     """Show unfinished jobs, newest first."""

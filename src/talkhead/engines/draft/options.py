@@ -16,4 +16,4 @@ class Options(Strict):
     mouth: Annotated[float, Field(ge=0.5, le=1.5)] = Field(
         1.0, description="how far the mouth opens, against the engine's own measure"
     )
-    blinks: bool = True
+    blinks: bool = Field(True, description="close the eyes now and then")
