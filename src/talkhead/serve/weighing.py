@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from talkhead import weights
-from talkhead.serve import console
+from talkhead.serve import console, weights_page
 from talkhead.serve.local import stop_on_signal
 from talkhead.settings import Settings, load
 from talkhead.weights import locate as locating
@@ -66,7 +66,16 @@ def show(names: Sequence[str], json: bool) -> None:
             json,
             [{**_facts(file), "paths": [str(path) for path in found[file.id]]} for file in files],
             ("file", "size", "from", "licence", "here"),
-            [(*row(file), "yes" if found[file.id] else "--") for file in files],
+            [
+                (
+                    file.id,
+                    weights_page.size(file),
+                    file.repo.name,
+                    file.repo.licence or "not stated",
+                    "yes" if found[file.id] else "--",
+                )
+                for file in files
+            ],
         )
         return
     _print(
@@ -76,7 +85,10 @@ def show(names: Sequence[str], json: bool) -> None:
             for s in known.sets.values()
         ],
         ("set", "size", "what", "licences"),
-        [(s.name, set_size(s), s.about, licences(s)) for s in known.sets.values()],
+        [
+            (s.name, weights_page.set_size(s), s.about, weights_page.licences(s))
+            for s in known.sets.values()
+        ],
     )
     if not json:
         console.out("files of one: talkhead weights list SET")
@@ -176,29 +188,6 @@ def _show_located(one: locating.Located, where: locating.Places) -> None:
             console.out(f"  {place.path} {place.why}")
     if not one.paths:
         console.out(f"  fix: {verifying.fix(one.file, where)}")
-
-
-def row(file: weights.File) -> tuple[str, str, str, str]:
-    """Return a file as a row: id, size, source, licence."""
-    size = weights.size_gb(file)
-    shown = "?" if size is None else f"{size:.2f} GB" if size >= 0.005 else "small"
-    return file.id, shown, file.repo.name, file.repo.licence or "not stated"
-
-
-def set_size(chosen: weights.WeightSet) -> str:
-    """Return a set's size as people read it; where one part is unknown, what is known."""
-    if chosen.about_gb is not None:
-        return f"{chosen.about_gb:.1f} GB"
-    known = sum(weights.size_gb(file) or 0 for file in chosen.files)
-    return f"over {known:.1f} GB"
-
-
-def licences(chosen: weights.WeightSet) -> str:
-    """Return a set's licences in a few words."""
-    parts = [f"not commercial: {repo.terms} ({repo.name})" for repo in chosen.noncommercial]
-    if chosen.unstated:
-        parts.append(f"not stated: {len(chosen.unstated)} repos")
-    return "; ".join(parts) or "commercial use allowed"
 
 
 def _all() -> list[str]:

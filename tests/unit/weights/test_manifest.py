@@ -8,7 +8,7 @@ import pytest
 from support.weights import MANIFEST
 from talkhead import weights
 from talkhead.errors import Code, TalkheadError
-from talkhead.serve import weighing
+from talkhead.serve.weights_page import page
 
 PAGE = Path(__file__).parents[3] / "docs" / "weights.md"
 SHIPPED = weights.manifest()
@@ -88,4 +88,4 @@ def test_names_choose_files_once_and_in_order() -> None:
 
 
 def test_the_page_shows_the_manifest_as_it_is() -> None:
-    assert weighing.page() in PAGE.read_text(), "paste the output of weighing.page() into the page"
+    assert page() in PAGE.read_text(), "paste the output of weights_page.page() into the page"

@@ -1,0 +1,169 @@
+"""`talkhead weights` as real processes: killed, resumed, side by side, on a mirror."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.fake_hub import Hold, Hub, Refuse, fake_hub
+from support.harness import Cli
+from support.weights import safetensors, write
+from talkhead import weights
+
+FAST = weights.manifest().sets["infinitetalk-fast"]
+GGUF = "wan2.1-i2v-14b-480p-Q4_0.gguf"
+BIG = b"GGUF" + bytes(range(250)) * 8000  # 2 MB
+SMALL = b'{"small": true}'
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """Serve small stand-ins for every file of the set under their real names."""
+    with fake_hub() as running:
+        for file in FAST.files:
+            path = f"{file.path}spiece.model" if file.path.endswith("/") else file.path
+            forms = {".gguf": BIG, ".safetensors": safetensors({"a": (1000,)})}
+            running.put(file.repo.name, path, forms.get(Path(path).suffix, SMALL))
+        yield running
+
+
+@pytest.fixture
+def pulling(cli: Cli, hub: Hub) -> Cli:
+    cli.env |= {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(cli.folder / "hf"),
+        "TALKHEAD_WEIGHTS": str(cli.folder / "weights"),
+        "TALKHEAD_WEIGHTS_ALSO": "[]",
+    }
+    return cli
+
+
+def pull(*more: str) -> tuple[str, ...]:
+    return ("weights", "pull", "infinitetalk-fast", *more)
+
+
+def total(hub: Hub) -> int:
+    return sum(len(content) for repo in hub.repos.values() for content in repo.values())
+
+
+def test_a_dry_run_tells_totals_and_brings_nothing(pulling: Cli, hub: Hub) -> None:
+    told = pulling(*pull("--dry-run"))
+    assert told.status == 0, told.err
+    assert f"10 files, {total(hub) / 1e9:.3f} GB" in told.out
+    listed = pulling(*pull("--dry-run", "--json")).json
+    assert (listed["bytes"], len(listed["files"])) == (total(hub), 10)
+    assert not (pulling.folder / "weights").exists()
+    assert not hub.bodies(GGUF)
+
+
+def test_a_killed_pull_goes_on_where_it_was(pulling: Cli, hub: Hub) -> None:
+    hold = Hold(1_000_000)
+    hub.fault(GGUF, hold)
+    run = pulling.start(*pull())
+    assert hold.reached.wait(30), run.communicate(timeout=10)
+    partial = pulling.folder / f"weights/city96/Wan2.1-I2V-14B-480P-gguf/.{GGUF}"
+    wait_for_bytes(partial, 500_000)
+    run.kill()
+    run.communicate()
+    hold.release.set()
+    ended = pulling(*pull("--json"))
+    assert ended.status == 0, ended.out
+    begun = int(hub.ranges(GGUF)[-1].removeprefix("bytes=").rstrip("-"))
+    assert 500_000 <= begun <= 1_000_000
+    assert len(BIG) - begun <= ended.json["bytes"] < total(hub)
+    placed = pulling.folder / "weights/city96/Wan2.1-I2V-14B-480P-gguf" / GGUF
+    assert placed.read_bytes() == BIG
+    assert not list(pulling.folder.rglob("*.partial"))
+    asked = len(hub.asked)
+    assert pulling(*pull("--json")).json["bytes"] == 0
+    assert len(hub.asked) == asked
+    verified = pulling("weights", "verify", "infinitetalk-fast", "--json")
+    assert {file["state"] for file in verified.json} == {"ok"}
+
+
+def wait_for_bytes(partial: Path, count: int) -> None:
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        if any(path.stat().st_size >= count for path in partial.parent.glob(f"{partial.name}*")):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no {count} bytes in {partial.parent}")
+
+
+def test_two_at_once_bring_each_byte_once(pulling: Cli, hub: Hub) -> None:
+    hold = Hold(1_000_000)
+    hub.fault(GGUF, hold)
+    first = pulling.start(*pull())
+    assert hold.reached.wait(30)
+    second = pulling.start(*pull())
+    assert second.stderr is not None
+    line = second.stderr.readline()
+    while "waiting for" not in line:
+        assert line, second.communicate(timeout=10)
+        line = second.stderr.readline()
+    hold.release.set()
+    assert first.wait(60) == 0, first.communicate()
+    out, err = second.communicate(timeout=60)
+    assert second.returncode == 0, err
+    assert "0.000 GB came" in out
+    first.communicate()
+    assert len(hub.bodies(GGUF)) == 2  # the address and its redirect, once
+
+
+def test_the_deadline_is_a_retryable_failure(pulling: Cli, hub: Hub) -> None:
+    hub.fault(GGUF, Hold(1_000_000))
+    ended = pulling(*pull("--deadline", "2", "--json"))
+    assert ended.status == 4, ended.out
+    error = ended.json["error"]
+    assert (error["code"], error["retryable"]) == ("E_TIMEOUT", True)
+    assert GGUF in error["message"]
+
+
+def test_a_mirror_that_is_down_is_named(pulling: Cli, hub: Hub) -> None:
+    hub.fault("api", Refuse(404))
+    ended = pulling(*pull())
+    assert ended.status == 3
+    assert "E_PIPELINE_LOAD" in ended.err
+    assert "HF_ENDPOINT" in ended.err
+
+
+def test_verify_and_locate_speak_of_what_is_wrong(pulling: Cli, hub: Hub) -> None:
+    volume = pulling.folder / "volume"
+    pulling.env["TALKHEAD_WEIGHTS_ALSO"] = f'["{volume}"]'
+    placeholder = write(volume / "sonic/unet.pth", b"")
+    lost = pulling("weights", "locate", "sonic-unet")
+    assert lost.status == 1
+    assert f"{placeholder} is empty: a placeholder of 0 bytes" in lost.out
+    assert "put it at" in lost.out
+    real = write(volume / "sonic/Sonic/unet.pth", b"\x80\x02" + bytes(100))
+    found = pulling("weights", "locate", "sonic-unet", "--json").json
+    assert found[0]["paths"] == [str(real)]
+    vae = write(volume / "ComfyUI/models/vae/wan_2.1_vae.safetensors", safetensors({"a": (9,)}))
+    ended = pulling(*pull("--json"))
+    assert ended.json["found"] == ["wan-vae-comfy"]
+    vae.write_bytes(safetensors({"a": (9,)}, cut=4))
+    checked = pulling("weights", "verify")
+    assert checked.status == 1
+    assert re.search(r"damaged +wan-vae-comfy: .* is cut short", checked.out)
+    assert "fix: talkhead weights pull wan-vae-comfy" in checked.out
+    assert pulling("weights", "pull", "wan-vae-comfy").status == 0
+    assert pulling("weights", "verify", "infinitetalk-fast").status == 0
+
+
+def test_licences_are_said_and_held(pulling: Cli) -> None:
+    ended = pulling("weights", "pull", "sonic", "--json")
+    assert ended.status == 3
+    assert "CC BY-NC-SA 4.0" in ended.json["error"]["message"]
+    allowed = pulling("weights", "pull", "sonic", "--json", TALKHEAD_NONCOMMERCIAL="true")
+    assert "no place to download it from is known" in allowed.json["error"]["message"]
+
+
+def test_the_list_shows_sets_and_files(pulling: Cli) -> None:
+    assert "infinitetalk-fast" in pulling("weights", "list").out
+    files = pulling("weights", "list", "infinitetalk-fast", "--json").json
+    assert len(files) == 10
+    assert files[0]["repo"] == "city96/Wan2.1-I2V-14B-480P-gguf"
+    wrong = pulling("weights", "list", "infinitetalk-fat")
+    assert (wrong.status, "infinitetalk-fast" in wrong.err) == (2, True)
