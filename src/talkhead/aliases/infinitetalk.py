@@ -295,27 +295,14 @@ FLASHFALCON = Family(
     known_by="`image_model_url` or `sound_model_url`",
     engine="infinitetalk",
     keys={
-        "image_model_url": Key("source", keys.url),
+        "image_model_url": Key("portrait", keys.url),
         "sound_model_url": Key("speakers.0.audio", keys.url),
         "prompt": Key("prompt", keys.text),
-        "quality": Key(
-            "quality",
-            keys.choice(
-                {
-                    "low": "draft",
-                    "fast": "fast",
-                    "medium": "balanced",
-                    "standard": "balanced",
-                    "balanced": "balanced",
-                    "high": "best",
-                    "best": "best",
-                }
-            ),
-        ),
+        "quality": ignored("size and steps are what they were there"),
         "video_generation_image_audio_pk": ignored("the answer repeats it"),
     },
     defaults={"size": "480p", "sampling.steps": 8, "options.motion_frames": 9},
-    needs=("source", "speakers.0.audio|speakers.0.text"),
+    needs=("portrait", "speakers.0.audio|speakers.0.text"),
     echo=("video_generation_image_audio_pk",),
     answers="`video_generation_image_audio_pk`, `video_url`",
 )

@@ -175,15 +175,19 @@ def _overlap(path: str, other: str) -> bool:
 
 def _require(family: Family, values: Values, at: str) -> None:
     for need in family.needs:
-        ways_in = need.split("|")
-        if not any(_overlap(path, way) for path in values for way in ways_in):
-            ways = [name for name, key in family.keys.items() if _leads(key.to, ways_in)]
-            raise TalkheadError(
-                Code.INPUT,
-                f"{at}{ways[0]}: missing",
-                f"it reads as a {family.name} payload, which needs {' or '.join(ways)}",
-                fields=[at + ways[0]],
-            )
+        wanted = need.split("|")
+        if any(_overlap(path, way) for path in values for way in wanted):
+            continue
+        ways = [name for name, key in family.keys.items() if _leads(key.to, wanted)]
+        lacks = "missing"
+        if not ways:  # only a graph could have said it
+            ways, lacks = ["workflow"], f"no {' or '.join(wanted)} in it"
+        raise TalkheadError(
+            Code.INPUT,
+            f"{at}{ways[0]}: {lacks}",
+            f"it reads as a {family.name} payload, which needs {' or '.join(ways)}",
+            fields=[at + ways[0]],
+        )
 
 
 def _replace(

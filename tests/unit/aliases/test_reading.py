@@ -188,6 +188,11 @@ def test_no_value_reaches_a_message(value: object) -> None:
         assert "hunter2" not in refused(HUB | {key: value}).message
 
 
+def test_a_graph_without_a_picture_is_told_so() -> None:
+    error = refused({"workflow": None})
+    assert (error.message, error.fields) == ("workflow: no portrait or video in it", ("workflow",))
+
+
 # Engines
 
 
