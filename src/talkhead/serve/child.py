@@ -197,6 +197,8 @@ def _serve(line: Line, orders: _Orders, settings: Settings, stream: TextIO) -> N
         logs.failure(error, name="child.failed")
         line.send("failed", error=logs.wire(error))
         return
+    gc.collect()
+    gc.freeze()  # what lives for ever need not be looked at after each job
     line.send("ready")
     while (given := orders.next()) is not None:
         answer = _answer(given, runtime, job.run, line)

@@ -227,7 +227,12 @@ def death(process: Process, call: Call) -> TalkheadError:
     code = process.gone.result()
     killed_for_memory = code == -signal.SIGKILL and oom_kills() > process.kills_before
     kind, how = (Code.OOM, "was killed: out of memory") if killed_for_memory else ending(process)
-    error = TalkheadError(kind, f"the rendering process {how}", HINTS[kind], stage=call.stage)
+    return located(TalkheadError(kind, f"the rendering process {how}", HINTS[kind]), call)
+
+
+def located(error: TalkheadError, call: Call) -> TalkheadError:
+    """Return the error with what is known of the job that it ended."""
+    error.stage = call.stage
     if call.stage not in (None, "fetch", "probe", "plan"):
         error.job_id = call.key  # there is a folder to go on from
     return error

@@ -15,7 +15,7 @@ from talkhead.errors import Code, TalkheadError, rebuilt
 from talkhead.report import naming
 from talkhead.result import Progress, Result
 from talkhead.serve import logs
-from talkhead.serve.process import AGAIN, Call, Order, Process, death, ending, unstarted
+from talkhead.serve.process import AGAIN, Call, Order, Process, death, ending, located, unstarted
 from talkhead.settings import Settings
 
 __all__ = ["Host", "Order"]
@@ -24,7 +24,11 @@ YOUNG_S = 5.0  # an idle child that dies younger than this would do so again at 
 
 
 class Host:
-    """One child process and the one job in it. All methods belong to one event loop."""
+    """One child process and the one job in it.
+
+    All methods belong to one event loop, whose thread has to outlive the child: the kernel kills
+    the child when that thread ends.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -111,14 +115,13 @@ class Host:
         """Return a living child that is ready, waiting for the one that is being started."""
         while True:
             if self._leaving:
-                raise _leaving()
-            task = self._newest or self._begin(None)
+                raise _leaving(None)
+            task = self._newest
+            if task is None or (task.done() and self._child is None):  # an earlier start failed
+                task = self._begin(None)
             await _first(task, self._interrupted)
             if not task.done():
                 continue
-            if task.cancelled() or task.exception() is not None:
-                self._newest = None  # the next order tries again
-                return task.result()
             child = task.result()
             if not child.gone.done():
                 return child
@@ -131,7 +134,7 @@ class Host:
             await _first(call.answer, child.gone, seconds=GRACE_S)
             if not call.answer.done():
                 child.signal(signal.SIGKILL)
-                raise _leaving()
+                raise _leaving(call)
         if not call.answer.done():
             error = death(child, call)
             logs.failure(error, call.id)  # what the child answers, it has logged itself
@@ -192,7 +195,7 @@ class Host:
     def _retire(self, child: Process) -> None:
         """Put a new child in the place of one that is not to be used again."""
         child.signal(signal.SIGKILL)
-        if not self._leaving:
+        if self._child is child and not self._leaving:
             logs.event("child.replaced", level="warning", pid=child.pid, why="it wants to leave")
             self._begin(child)
 
@@ -201,9 +204,10 @@ class Host:
         if self._child is not child:
             return  # replaced already
         self._newest = None
+        if self._leaving:
+            return
         logs.event("child.replaced", level="error", pid=child.pid, why=ending(child)[1])
-        doomed = not self._busy and time.monotonic() - child.born < YOUNG_S
-        if not self._leaving and not doomed:
+        if self._busy or time.monotonic() - child.born > YOUNG_S:
             self._begin(None)
 
     def _wake_up(self) -> None:
@@ -226,5 +230,6 @@ async def _insist(work: Any) -> None:
             continue  # it is on its way out already
 
 
-def _leaving() -> TalkheadError:
-    return TalkheadError(Code.CANCELLED, "the worker is shutting down", AGAIN)
+def _leaving(call: Call | None) -> TalkheadError:
+    error = TalkheadError(Code.CANCELLED, "the worker is shutting down", AGAIN)
+    return located(error, call) if call else error
