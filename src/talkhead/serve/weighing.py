@@ -113,7 +113,7 @@ def show_plan(wanted: Wanted, json: bool) -> None:
             (item.file.id, item.remote.path, f"{item.to_come / 1e6:.1f} MB") for item in plan.todo
         ]
         console.table("To come", ("file", "path", "size"), rows)
-        console.out(f"{len(plan.todo)} files, {plan.bytes / 1e9:.3f} GB into {root}")
+        console.out(f"{_files(len(plan.todo))}, {plan.bytes / 1e9:.3f} GB into {root}")
         for here in plan.here:
             console.out(f"here: {here.file.id}  {here.paths[0]}")
     check_room(root, plan)
@@ -136,9 +136,11 @@ def pull(wanted: Wanted, json: bool) -> None:
             {"files": done.files, "found": done.found, "bytes": done.bytes, "seconds": done.seconds}
         )
     else:
-        elsewhere = f", {len(done.found)} of them elsewhere on this machine" if done.found else ""
+        elsewhere = (
+            f", {_files(len(done.found))} of it elsewhere on this machine" if done.found else ""
+        )
         console.out(
-            f"{len(done.files)} files are here{elsewhere}; {done.bytes / 1e9:.3f} GB came in "
+            f"complete: {', '.join(wanted.names)}{elsewhere}; {done.bytes / 1e9:.3f} GB came in "
             f"{console.shown_time(done.seconds)}"
         )
 
@@ -188,6 +190,10 @@ def _show_located(one: locating.Located, where: locating.Places) -> None:
             console.out(f"  {place.path} {place.why}")
     if not one.paths:
         console.out(f"  fix: {verifying.fix(one.file, where)}")
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
 
 
 def _all() -> list[str]:
@@ -291,7 +297,7 @@ def _line(event: str, **details: Any) -> None:
         case "weights.licence":
             text = f"note: the licence of {details['repo']} is {details['licence']}"
         case "weights.plan":
-            text = f"{details['files']} files, {details['bytes'] / 1e9:.3f} GB to come"
+            text = f"{_files(details['files'])}, {details['bytes'] / 1e9:.3f} GB to come"
         case _:
             return
     sys.stderr.write(f"{text}\n")

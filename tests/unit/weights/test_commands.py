@@ -1,0 +1,123 @@
+"""`talkhead weights` in this process, without a network."""
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from support.fake_hub import Hub
+from support.weights import BIG, Puller, safetensors, write
+from talkhead.errors import Code, TalkheadError
+from talkhead.serve import weighing
+from talkhead.serve.cli import app
+from talkhead.settings import Settings
+from talkhead.settings import Worker as WorkerSettings
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture(autouse=True)
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TALKHEAD_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("TALKHEAD_WEIGHTS_ALSO", json.dumps([str(tmp_path / "volume")]))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    return tmp_path / "volume"
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, ["weights", *words])
+
+
+def as_json(*words: str) -> Any:
+    return json.loads(run(*words, "--json").stdout)
+
+
+def test_the_list_shows_sets_and_files(volume: Path) -> None:
+    assert "infinitetalk-fast" in run("list").output
+    sets = {entry["name"]: entry for entry in as_json("list")}
+    assert sets["infinitetalk-fast"]["gb"] == pytest.approx(26.9, abs=0.1)
+    assert sets["infinitetalk"]["gb"] is None  # a part's size is not known: no sum is claimed
+    here = write(volume / "vae/wan_2.1_vae.safetensors", safetensors({"a": (9,)}))
+    files = {entry["file"]: entry for entry in as_json("list", "infinitetalk-fast")}
+    assert files["wan-vae-comfy"]["paths"] == [str(here)]
+    assert files["wan-i2v-q4"]["paths"] == []
+    assert files["wav2vec2-zh"]["revision"] == "refs/pr/1"
+    wrong = run("list", "infinitetalk-fat")
+    assert wrong.exit_code == 2
+
+
+def test_locate_shows_where_it_looked(volume: Path) -> None:
+    placeholder = write(volume / "sonic/unet.pth", b"")
+    lost = run("locate", "sonic-unet")
+    assert lost.exit_code == 1
+    assert f"{placeholder} is empty: a placeholder of 0 bytes" in lost.output
+    assert "put it at" in lost.output
+    assert f"looked below {volume.parent / 'weights'}" in lost.output
+    real = write(volume / "sonic/Sonic/unet.pth", b"\x80\x02" + bytes(100))
+    assert as_json("locate", "sonic-unet")[0]["paths"] == [str(real)]
+    assert run("locate", "sonic-unet").exit_code == 0
+    (looked,) = as_json("locate", "wan-i2v-q4")
+    assert str(volume / "models/unet/wan2.1-i2v-14b-480p-Q4_0.gguf") in [
+        place["path"] for place in looked["looked"]
+    ]
+
+
+def test_verify_tells_the_command_that_mends(volume: Path) -> None:
+    assert "no weights are here" in run("verify").output
+    write(volume / "ComfyUI/models/vae/wan_2.1_vae.safetensors", safetensors({"a": (9,)}, cut=4))
+    checked = run("verify")
+    assert checked.exit_code == 1
+    assert "damaged  wan-vae-comfy: " in checked.output
+    assert "fix: talkhead weights pull wan-vae-comfy" in checked.output
+    write(volume / "ComfyUI/models/vae/wan_2.1_vae.safetensors", safetensors({"a": (9,)}))
+    assert run("verify").exit_code == 0
+    assert [entry["state"] for entry in as_json("verify", "wan-vae-comfy", "clip-vision-h")] == [
+        "ok",
+        "missing",
+    ]
+
+
+def test_licences_are_said_and_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = as_json("pull", "sonic")["error"]
+    assert error["code"] == "E_UNSUPPORTED"
+    assert "CC BY-NC-SA 4.0" in error["message"]
+    allowed = "no place to download it from is known"
+    assert allowed in as_json("pull", "sonic", "--noncommercial")["error"]["message"]
+    monkeypatch.setenv("TALKHEAD_NONCOMMERCIAL", "true")
+    assert allowed in as_json("pull", "sonic")["error"]["message"]
+
+
+def test_a_plan_is_shown_before_a_small_disk_is_refused(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    repo = "Comfy-Org/Wan_2.1_ComfyUI_repackaged"
+    hub.put(repo, "split_files/vae/wan_2.1_vae.safetensors", BIG)
+    shown = run("pull", "wan-vae-comfy", "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    assert f"1 file, 0.001 GB into {tmp_path / 'weights'}" in shown.output
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(1000, 900, 100))
+    small = run("pull", "wan-vae-comfy", "--dry-run")
+    assert small.exit_code == 4
+    assert "split_files/vae" in small.output
+    assert "E_CAPACITY" in small.output
+
+
+def test_a_worker_pulls_what_its_settings_name(hub: Hub, pull: Puller, tmp_path: Path) -> None:
+    hub.put(
+        "Comfy-Org/Wan_2.1_ComfyUI_repackaged",
+        "split_files/vae/wan_2.1_vae.safetensors",
+        safetensors({"a": (1000,)}),
+    )
+    assert weighing.first(Settings(), pull.say) is None
+    wanted = Settings(worker=WorkerSettings(pull=("wan-vae-comfy",), pull_s=20))
+    done = weighing.first(wanted, pull.say)
+    assert done is not None
+    assert done.files == ("wan-vae-comfy",)
+    assert [event for event, _ in pull.said] == ["weights.licence", "weights.plan", "weights.ready"]
+    with pytest.raises(TalkheadError) as caught:
+        weighing.first(Settings(worker=WorkerSettings(pull=("sonic",))), pull.say)
+    assert caught.value.code is Code.UNSUPPORTED
