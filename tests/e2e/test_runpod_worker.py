@@ -1,8 +1,10 @@
 """The worker as RunPod runs it: the SDK's own loop against a control plane on loopback."""
 
+import base64
 import json
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
-from support.harness import frames_digest
+from support.harness import SPEECH, frames_digest, read_wav, write_wav
 from support.plane import Platform, platform
 from support.serving import Ground, Worker, card, working
 
@@ -179,3 +181,139 @@ def test_a_store_of_the_callers_own_needs_leave(plane: Platform, worker: Worker)
     error = error_of(plane.ask(card(), s3Config={**config, "accessSecret": "s"}))
     assert error["code"] == "E_UNSUPPORTED"
     assert "TALKHEAD_REQUEST_STORE" in error["hint"]
+
+
+def test_every_example_is_answered(plane: Platform, tmp_path: Path) -> None:
+    short = tmp_path / "library"
+    short.mkdir()
+    speech = read_wav(SPEECH / "librivox_0870.wav")[:16_000]
+    write_wav(short / "librivox.flac", speech)  # found before the bundled one, which is longer
+    mapped = {**dict.fromkeys(("infinitetalk", "omniavatar", "sonic"), "draft"), "f5": "espeak"}
+    ground = Ground(
+        tmp_path / "ground",
+        TALKHEAD_COMPAT_ENGINES=json.dumps(mapped),
+        TALKHEAD_LIBRARY=str(short),
+        TALKHEAD_VOLUMES=json.dumps([str(short), str(files("talkhead.assets"))]),
+    )
+    with working(ground, plane, "examples-1"), working(ground, plane, "examples-2"):
+        jobs = {
+            file.stem: plane.run(json.loads(file.read_text())["input"])
+            for file in sorted(EXAMPLES.glob("*.json"))
+        }
+        ended = {name: plane.end(job, 90) for name, job in jobs.items()}
+    unserved = {"hub-animate", "infinitetalk-batch", "sonic-portrait", "wan-animate", "workflow"}
+    for name, answer in ended.items():
+        if name in unserved:
+            assert error_of(answer)["code"] in ("E_UNSUPPORTED", "E_PIPELINE_LOAD"), name
+            continue
+        assert answer["status"] == "COMPLETED", (name, answer)
+        made = answer["output"]["result"]["outputs"][0]
+        assert file_of(made["url"]).stat().st_size == made["bytes"]
+        canonical = name.startswith("canonical")
+        assert canonical == (answer["output"].keys() == {"result"}), (name, answer["output"].keys())
+    assert ground.left() == []
+
+
+def interrupted(ground: Ground, how: str) -> dict[str, Any]:
+    """Return a payload whose job stops after its first segments, the first time only."""
+    mark = str(ground.folder / "first-time")
+    return card(how, frames=175, options={"at": 80, "once": mark})
+
+
+def segments(ground: Ground, job: str) -> int:
+    return len(list(ground.jobs.glob(f"{job}/segment-*.mp4")))
+
+
+def test_sigterm_answers_within_five_seconds_and_another_worker_goes_on(
+    plane: Platform, tmp_path: Path
+) -> None:
+    ground = Ground(tmp_path)
+    with working(ground, plane, "term") as worker:
+        job = plane.run(interrupted(ground, "sleep"))
+        plane.until(lambda: segments(ground, job) >= 1, "a segment")
+        began = time.monotonic()
+        assert worker.stop() == 0
+        ended = time.monotonic() - began
+    error = error_of(plane.get(f"status/{job}"))
+    assert (error["code"], error["retryable"]) == ("E_CANCELLED", True)
+    assert plane.events(job, "done")[0].at - began < 5
+    assert ended < 7
+    plane.post(f"retry/{job}")
+    with working(ground, plane, "next"):
+        result = plane.end(job)["output"]["result"]
+    assert result["segments"]["resumed"] >= 1
+    assert ground.left() == []
+
+
+def test_a_killed_worker_s_job_goes_on(plane: Platform, tmp_path: Path) -> None:
+    ground = Ground(tmp_path)
+    with working(ground, plane, "killed") as worker:
+        job = plane.run(interrupted(ground, "hang"))
+        plane.until(lambda: segments(ground, job) >= 1, "a segment")
+        worker.kill()
+    plane.requeue(job)
+    with working(ground, plane, "next"):
+        result = plane.end(job)["output"]["result"]
+    assert result["segments"]["resumed"] >= 1
+    assert frames_digest(file_of(result["outputs"][0]["url"]))[0] == 175
+    assert ground.left() == []
+
+
+def test_no_secret_gets_into_the_log(plane: Platform, tmp_path: Path) -> None:
+    hidden = {
+        "RUNPOD_AI_API_KEY": "canary-env-platform",
+        "AWS_SECRET_ACCESS_KEY": "canary-env-store",
+        "HF_TOKEN": "canary-env-hub",
+    }
+    ground = Ground(tmp_path, TALKHEAD_LOG_LEVEL="debug", TALKHEAD_REQUEST_STORE="true")
+    data = "data:audio/wav;base64," + base64.b64encode(b"canary-data" * 40).decode()
+    url = "https://files.invalid/a.png?token=canary-query"
+    texts = {"prompt": "canary-prompt", "negative_prompt": "canary-negative"}
+    voiced = {"text": "canary-text", "voice": "espeak", "sample": url}
+    store = {
+        "endpointUrl": "https://127.0.0.1:9/",
+        "bucketName": "bucket",
+        "accessId": "canary-store-id",
+        "accessSecret": "canary-store-secret",
+    }
+    payloads = [
+        card(**texts, speakers=[{"audio": data, "transcript": "canary-transcript"}]),
+        card(**texts),
+        card(portrait=url, speakers=[voiced]),
+        card(**{url: 1, data: 2}),
+        {"action": "lipsync", "portrait_image": url, "audio": data},
+        {"image_base64": base64.b64encode(b"canary-raw" * 50).decode(), "audio_base64": data},
+    ]
+    plain = [b"canary", base64.b64encode(b"canary-data" * 40)[:40]]
+    plain.append(base64.b64encode(b"canary-raw" * 50)[:40])
+    with working(ground, plane, "quiet", **hidden) as worker:
+        jobs = [plane.run(payload, webhook=url) for payload in payloads]
+        jobs.append(plane.run(card(), s3Config=store))
+        ended = [plane.end(job) for job in jobs]
+    assert ended[1]["status"] == "COMPLETED"
+    log = worker.log.read_bytes()
+    answers = json.dumps([answer.get("error") for answer in ended]).encode()
+    for secret in plain:
+        assert secret not in log
+        assert secret not in answers
+    assert ground.left() == []
+
+
+def test_a_worker_that_cannot_reach_the_platform_keeps_its_breath(tmp_path: Path) -> None:
+    with platform() as plane, working(Ground(tmp_path), plane) as worker:
+        plane.down()
+        worker.wait_for("log.library")
+        before = len(worker.lines())
+        time.sleep(2)  # the time is the point here
+        assert len(worker.lines()) - before < 15
+
+
+def test_an_unfit_machine_takes_no_job(plane: Platform, tmp_path: Path) -> None:
+    worker = Worker(Ground(tmp_path), plane, "unfit", TALKHEAD_ENGINE="nonsense")
+    assert worker.process.wait(60) == 1
+    worker.sweep()
+    (line,) = worker.lines("fitness.failed")
+    assert "nonsense" in json.dumps(line)
+    assert not worker.lines("worker.started")
+    told = [event.details for event in plane.events(None, "ping") if "check" in event.details]
+    assert [(ping["status"], ping["check"]) for ping in told] == [("unhealthy", "engine")]

@@ -16,10 +16,11 @@ from talkhead.serve.plane import FINAL, Event, Plane
 class Platform:
     """A plane that runs in a thread of its own."""
 
-    def __init__(self, base: str, plane: Plane, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, base: str, plane: Plane, over: threading.Event) -> None:
         self.base = base
         self.plane = plane
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
+        self._over = over
         self._http = httpx.Client(base_url=base, timeout=120)
 
     def run(self, payload: dict[str, Any], **extra: Any) -> str:
@@ -66,8 +67,10 @@ class Platform:
                 raise AssertionError(f"waited {timeout} s for {what}: {self.plane.events[-8:]}")
             time.sleep(0.01)
 
-    def close(self) -> None:
+    def down(self) -> None:
+        """Be gone, as far as workers can see."""
         self._http.close()
+        self._over.set()
 
 
 @contextmanager
@@ -79,7 +82,7 @@ def platform(hold_s: float = 20.0) -> Iterator[Platform]:
     async def main() -> None:
         plane = Plane(hold_s)
         async with serving(plane) as base:
-            ready.append(Platform(base, plane, asyncio.get_running_loop()))
+            ready.append(Platform(base, plane, over))
             up.set()
             await asyncio.to_thread(over.wait)
 
@@ -89,6 +92,5 @@ def platform(hold_s: float = 20.0) -> Iterator[Platform]:
     try:
         yield ready[0]
     finally:
-        ready[0].close()
-        over.set()
+        ready[0].down()
         thread.join()

@@ -47,25 +47,28 @@ class Ground:
         }
 
     def left(self) -> list[str]:
-        """Return what lies about that nobody needs: temporary and half-written files."""
-        jobs = self.jobs.rglob("*") if self.jobs.exists() else ()
-        found = [*self.temp.rglob("*"), *jobs]
-        if self.store.exists():
-            found += self.store.rglob(".*")
+        """Return temporary and half-written files; unfinished jobs may stay."""
+        roots = [root for root in (self.jobs, self.store) if root.exists()]
+        found = list(self.temp.rglob("*"))
+        found += (path for root in roots for path in root.rglob("*") if _half_done(path.name))
         return sorted(str(path.relative_to(self.folder)) for path in found)
+
+
+def _half_done(name: str) -> bool:
+    return name.startswith(".scratch") or "partial" in name
 
 
 class Worker:
     """A worker process with its log."""
 
-    def __init__(self, ground: Ground, platform: Platform, pod: str = "pod-1") -> None:
+    def __init__(self, ground: Ground, platform: Platform, pod: str = "pod-1", **more: str) -> None:
         self.platform = platform
         self.log = ground.folder / f"{pod}-{time.monotonic_ns()}.log"
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
                 [str(TALKHEAD), "worker"],
                 cwd=ground.folder,
-                env={**ground.env, **worker_env(platform.base, pod)},
+                env={**ground.env, **worker_env(platform.base, pod), **more},
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -117,13 +120,17 @@ class Worker:
 
 
 @contextmanager
-def working(ground: Ground, platform: Platform, pod: str = "pod-1") -> Iterator[Worker]:
+def working(
+    ground: Ground, platform: Platform, pod: str = "pod-1", **more: str
+) -> Iterator[Worker]:
     """Yield a worker that takes jobs; nothing of it is left afterwards."""
-    worker = Worker(ground, platform, pod)
+    worker = Worker(ground, platform, pod, **more)
     try:
         yield worker.ready()
         if worker.process.poll() is None:
-            worker.stop()
+            began = time.monotonic()
+            assert worker.stop() == 0
+            assert time.monotonic() - began < 5, "an idle worker ends at once"
     finally:
         worker.sweep()
         worker.process.wait(10)
