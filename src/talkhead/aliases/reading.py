@@ -102,21 +102,22 @@ def _translated(
     table = {**COMMON, **family.keys}
     values: Values = {}
     origins: dict[str, str] = {}
+    aliases: dict[str, Key] = {}
+    unknown: list[str] = []
     for name, value in payload.items():
         key = table.get(name) if isinstance(name, str) else None
         shown = at + _shown(name)
         if key is None:
-            near = () if notices.full else difflib.get_close_matches(_shown(name), table, 1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            notices.add("W_UNKNOWN", f"not a key of {family.name} payloads{hint}", shown)
+            unknown.append(shown)
         elif value is not None and value != "":  # null and blank were keys left out
             _take(key, shown, value, values, origins)
             if key.to != name or values[name] != value:
-                _tell(key, shown, notices)
+                aliases[shown] = key
     for note in _finished(family, values, payload, at):
-        notices.add(note.code, note.message, at + (note.field or "") if note.field else at)
+        notices.add(note.code, note.message, f"{at}{note.field}")
     own = [path for path in values if path in origins or path not in family.defaults]
     _replace(values, own, engines, notices)
+    _tell(aliases, unknown, family, notices)
     return _nested({path: value for path, value in values.items() if path[0] != "_"})
 
 
@@ -134,11 +135,20 @@ def _take(key: Key, shown: str, value: Any, values: Values, origins: dict[str, s
         origins[path] = shown
 
 
-def _tell(key: Key, shown: str, notices: _Notices) -> None:
-    if key.to:
-        notices.add("W_ALIAS", f"read as {key.note or key.to}", shown)
-    else:
-        notices.add("W_IGNORED", f"not used: {key.note}", shown)
+def _tell(
+    aliases: Mapping[str, Key], unknown: list[str], family: Family, notices: _Notices
+) -> None:
+    """Warn of every key that was read under another name, then of those that nobody knows."""
+    for shown, key in aliases.items():
+        if key.to:
+            notices.add("W_ALIAS", f"read as {key.note or key.to}", shown)
+        else:
+            notices.add("W_IGNORED", f"not used: {key.note}", shown)
+    for shown in unknown:
+        name = shown.rpartition(".")[2]
+        near = [] if notices.full else difflib.get_close_matches(name, family.keys, 1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        notices.add("W_UNKNOWN", f"not a key of {family.name} payloads{hint}", shown)
 
 
 def _finished(family: Family, values: Values, payload: Payload, at: str) -> list[Notice]:

@@ -27,7 +27,9 @@ def _tts(payload: Payload) -> bool:
 
 
 def _portrait(payload: Payload) -> bool:
-    return payload.get("action") == "portrait" and bool(PORTRAIT_ONLY & payload.keys())
+    if "action" not in payload:  # its handler took portrait for granted
+        return "description" in payload
+    return payload["action"] == "portrait" and bool(PORTRAIT_ONLY & payload.keys())
 
 
 def _saved(values: Values, payload: Payload) -> list[Notice]:
@@ -99,7 +101,7 @@ SONIC_PORTRAIT = Family(
     name="sonic-portrait",
     about="SONIC worker, `action: portrait`",
     detect=_portrait,
-    known_by="`action: portrait` with a key that only SONIC has, such as `description`",
+    known_by="`description`, or `action: portrait` with another key that only SONIC has",
     action="portrait",
     keys={
         "action": Key("action", keys.choice({"portrait": "portrait"}), "action portrait"),

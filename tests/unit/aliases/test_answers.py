@@ -1,4 +1,4 @@
-"""Answers where the goldens show only one way: files that are too large, nothing made, no family."""
+"""Answers where the goldens show only one way: files too large, nothing made, no family."""
 
 from typing import Any
 

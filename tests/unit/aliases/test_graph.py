@@ -142,7 +142,7 @@ def test_the_payload_comes_before_the_graph() -> None:
     assert reading.payload["portrait"] == A
     assert reading.payload["speakers"] == [{"audio": B, "isolate_vocals": "auto"}]
     assert reading.payload["size"] == {"width": 512, "height": 640}
-    assert reading.notices[-1].code == "W_GRAPH"
+    assert reading.notices[0].code == "W_GRAPH"
 
 
 def test_uploaded_files_go_by_name() -> None:
@@ -158,7 +158,7 @@ def test_an_unknown_graph_is_a_workflow_that_nothing_runs_yet(beside: dict[str, 
     nodes = {"3": {"class_type": "KSampler", "inputs": {}}}
     reading = read({"workflow": nodes, **beside}, {"infinitetalk": "draft"})
     assert reading.payload == {"action": "workflow", "workflow": nodes}
-    assert "not a talking portrait" in reading.notices[-1].message
+    assert "not a talking portrait" in reading.notices[0].message
     with pytest.raises(TalkheadError) as caught:
         parse(reading.payload)
     assert caught.value.code == Code.UNSUPPORTED

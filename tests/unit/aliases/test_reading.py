@@ -19,6 +19,7 @@ DETECTED: list[tuple[str, dict[str, Any]]] = [
     ("sonic-tts", {"action": "tts"}),
     ("sonic-portrait", {"action": "portrait", "description": "Odin"}),
     ("sonic-portrait", {"action": "portrait", "prompt": "Odin", "model": "x"}),
+    ("sonic-portrait", {"description": "Odin"}),
     ("talkhead", {"action": "portrait", "prompt": "Odin"}),
     ("talkhead", {"action": "health"}),
     ("talkhead", {"action": "capabilities"}),
@@ -172,6 +173,7 @@ def test_ten_thousand_unknown_keys_give_a_short_answer() -> None:
     notices = read(payload, {}).notices
     assert len(notices) == MOST_NOTICES + 1
     assert notices[-1].message == f"and {10_002 - MOST_NOTICES} more"
+    assert codes(payload, infinitetalk="draft")[0] == ("W_COMPAT_ENGINE", "engine")
     text = " ".join(notice.model_dump_json() for notice in notices)
     assert len(text) < 8000
     assert "secret" not in text
@@ -220,7 +222,7 @@ def test_a_replaced_voice_is_not_cloned() -> None:
     assert canonical(payload)["voice"] == "f5"
     reading = read(payload, {"f5": "espeak"})
     assert reading.payload == {"action": "speak", "text": "hi", "voice": "espeak"}
-    assert reading.notices[-1].message.endswith("without sample and sample_text")
+    assert reading.notices[0].message.endswith("without sample and sample_text")
     spoken = {"cond_video": A, "tts_audio": {"text": "hi", "human1_voice": "weights/am_adam.pt"}}
     assert canonical(spoken)["speakers"] == [{"text": "hi", "voice": "kokoro:am_adam"}]
     assert canonical(spoken, kokoro="espeak")["speakers"][0]["voice"] == "espeak"
@@ -291,7 +293,7 @@ def test_where_results_go_is_the_operators_choice() -> None:
         "prefix": "x-y/z",
     }
     fields = [field for code, field in codes(FIVE | {"output_config": config})]
-    assert fields[-3:] == ["output_config.bucket", "output_config.region", "output_config.store"]
+    assert fields[:3] == ["output_config.bucket", "output_config.region", "output_config.store"]
     assert canonical(FIVE | {"output_config": {"store": "inline"}})["output"]["inline"] is True
 
 
