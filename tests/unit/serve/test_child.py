@@ -1,0 +1,83 @@
+"""What the child does with one order, without the process around it."""
+
+import io
+import threading
+from typing import Any
+
+from talkhead.errors import Code, TalkheadError
+from talkhead.result import Progress, Result
+from talkhead.serve import child, logs
+from talkhead.settings import S3, Settings
+
+
+class Pipe:
+    """Takes messages."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send_bytes(self, data: bytes) -> None:
+        self.sent.append(data)
+
+
+class Shop:
+    """A runtime that only tells where it delivers to."""
+
+    def __init__(self, to: S3 | None = None) -> None:
+        self.to = to
+
+    def delivering_to(self, store: S3) -> "Shop":
+        return Shop(store)
+
+
+def answer(run: Any, store: dict[str, Any] | None = None) -> dict[str, Any]:
+    order = {"id": "j", "request": {"action": "health"}, "store": store}
+    given = child._Given(order, threading.Event())
+    return child._answer(given, Shop(), run, child.Line(Pipe()))  # type: ignore[arg-type]
+
+
+def test_a_store_of_the_callers_own_is_delivered_to() -> None:
+    seen: list[S3 | None] = []
+
+    def run(request: object, runtime: Shop, report: object, **more: object) -> Result:
+        seen.append(runtime.to)
+        return Result(action="health", version="1")
+
+    own = {"kind": "s3", "bucket": "mine", "access_key": "AKIA", "secret_key": "hush"}
+    assert answer(run, own)["kind"] == "result"
+    assert answer(run)["kind"] == "result"
+    assert seen[0] is not None
+    assert seen[0].secret_key is not None
+    assert (seen[0].bucket, seen[0].secret_key.get_secret_value()) == ("mine", "hush")
+    assert seen[1] is None
+
+
+def test_its_secrets_do_not_come_back_in_an_error() -> None:
+    def run(*_args: object, **_more: object) -> Result:
+        raise TalkheadError(Code.STORE, "signature of a-long-secret-key refused")
+
+    own = {"kind": "s3", "bucket": "mine", "access_key": "AKIA", "secret_key": "a-long-secret-key"}
+    logs.setup(Settings(), io.StringIO())
+    try:
+        error = answer(run, own)["error"]
+    finally:
+        logs.close()
+    assert error["code"] == "E_UPLOAD"
+    assert "a-long-secret-key" not in error["message"]
+
+
+def test_progress_travels_whole() -> None:
+    pipe = Pipe()
+    step = Progress("render", 1, 2, 50.0, 1, 2, 3.5)
+
+    def run(request: object, runtime: object, report: Any, **more: object) -> Result:
+        report(step)
+        return Result(action="health", version="1")
+
+    given = child._Given(
+        {"id": "é", "request": {"action": "health"}, "store": None}, threading.Event()
+    )
+    child._answer(given, Shop(), run, child.Line(pipe))  # type: ignore[arg-type]
+    message = child.json.loads(pipe.sent[0])
+    assert (message["kind"], message["id"]) == ("progress", "é")
+    assert Progress(**message["progress"]) == step
