@@ -36,15 +36,20 @@ class Wanted:
 def first(settings: Settings, say: Say, cancel: threading.Event | None = None) -> Pulled | None:
     """Pull the sets that a worker is told to have before it takes jobs; None where there are none.
 
-    `say` gets weights.* events, one a minute while bytes come. Raises as pull_sets does.
+    `say` is logs.event: it gets weights.pull events, one a minute while bytes come or another
+    worker is waited for. Raises as pull_sets does.
     """
     if not settings.worker.pull:
         return None
+
+    def told(event: str, **details: Any) -> None:
+        say("weights.pull", step=event.removeprefix("weights."), **details)
+
     return pull_sets(
         settings.worker.pull,
         settings.weights,
         deadline_s=settings.worker.pull_s,
-        say=say,
+        say=told,
         commercial_only=not settings.noncommercial,
         terms=_terms(settings, 60.0, cancel or threading.Event()),
     )

@@ -1,5 +1,6 @@
 """`talkhead weights` in this process, without a network."""
 
+import io
 import json
 import shutil
 from collections import namedtuple
@@ -12,7 +13,7 @@ from typer.testing import CliRunner, Result
 from support.fake_hub import Hub
 from support.weights import BIG, Puller, safetensors, write
 from talkhead.errors import Code, TalkheadError
-from talkhead.serve import weighing
+from talkhead.serve import logs, weighing
 from talkhead.serve.cli import app
 from talkhead.settings import Settings
 from talkhead.settings import Worker as WorkerSettings
@@ -106,18 +107,27 @@ def test_a_plan_is_shown_before_a_small_disk_is_refused(
     assert "E_CAPACITY" in small.output
 
 
-def test_a_worker_pulls_what_its_settings_name(hub: Hub, pull: Puller, tmp_path: Path) -> None:
+def test_a_worker_pulls_what_its_settings_name(hub: Hub, pull: Puller) -> None:
     hub.put(
         "Comfy-Org/Wan_2.1_ComfyUI_repackaged",
         "split_files/vae/wan_2.1_vae.safetensors",
         safetensors({"a": (1000,)}),
     )
-    assert weighing.first(Settings(), pull.say) is None
+    lines = io.StringIO()
     wanted = Settings(worker=WorkerSettings(pull=("wan-vae-comfy",), pull_s=20))
-    done = weighing.first(wanted, pull.say)
+    logs.setup(wanted, lines)
+    try:
+        assert weighing.first(Settings(), logs.event) is None
+        done = weighing.first(wanted, logs.event)
+    finally:
+        logs.close()
     assert done is not None
     assert done.files == ("wan-vae-comfy",)
-    assert [event for event, _ in pull.said] == ["weights.licence", "weights.plan", "weights.ready"]
+    told = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert [line["details"]["step"] for line in told] == ["licence", "plan", "ready"]
+    assert {line["event"] for line in told} == {"weights.pull"}
+    assert told[0]["level"] == "warning"
+    assert "hf_of_the_test" not in lines.getvalue()
     with pytest.raises(TalkheadError) as caught:
-        weighing.first(Settings(worker=WorkerSettings(pull=("sonic",))), pull.say)
+        weighing.first(Settings(worker=WorkerSettings(pull=("sonic",))), logs.event)
     assert caught.value.code is Code.UNSUPPORTED
