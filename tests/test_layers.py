@@ -99,12 +99,12 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_import_loads_nothing_heavy() -> None:
-    heavy = {"av", "cv2", "numpy", "PIL", "pydantic", "pocketsphinx", "typer", "rich", "httpx"}
+    heavy = {"av", "cv2", "numpy", "PIL", "pydantic", "pocketsphinx", "typer", "rich", "httpx", "h11"}
     assert not loaded_by("import talkhead") & heavy
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = {"av", "cv2", "numpy", "PIL", "pydantic", "pocketsphinx", "httpx"}
+    heavy = {"av", "cv2", "numpy", "PIL", "pydantic", "pocketsphinx", "httpx", "h11"}
     assert not loaded_by("import talkhead.serve.cli") & heavy
 
 

@@ -90,7 +90,7 @@ def fetch_all(fields: Mapping[str, str | None], context: Context) -> dict[str, P
 
 def _get(runtime: Runtime, key: str, into: Path, limit: int, tick: Tick) -> bool:
     """Read from the default store, which is opened only once something asks for it."""
-    return runtime.shelf().store.get(key, into, limit, tick)
+    return runtime.source().get(key, into, limit, tick)
 
 
 def digests(files: Mapping[str, Path]) -> dict[str, str]:

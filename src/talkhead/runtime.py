@@ -34,21 +34,18 @@ class Runtime:
         self.settings = settings or load()
         self.local_paths = local_paths
         self.serving = serving
-        self._loaded: dict[tuple[str, str], Any] = {}
-        self._main = self.settings.store.kind
-        self._stores: dict[str, StoreSettings] = {
-            **self.settings.stores,
-            "default": self.settings.store,
-        }
+        self._loaded: dict[
+            tuple[str, str], Any
+        ] = {}  # engines, voices and makers, by kind and name
+        self._opened: dict[str, Store] = {}  # the operator's stores
+        self._out: Shelf | None = None  # where results go in place of the default store
         if store is not None:
-            self._loaded["store", "default"] = store
+            self._out = Shelf("default", store, self.settings.store.prefix)
 
     def delivering_to(self, settings: S3) -> Self:
         """Return a runtime that shares what is loaded and delivers to a caller's own bucket."""
         other = copy(self)
-        other._stores = {"default": settings}
-        other._main = settings.kind
-        other._loaded = {key: made for key, made in self._loaded.items() if key[0] != "store"}
+        other._out = Shelf("default", _open(settings), settings.prefix)
         return other
 
     def aside(self, folder: Path) -> Self:
@@ -56,27 +53,27 @@ class Runtime:
         local = {"store": {"root": folder / "out"}, "jobs": folder / "jobs", "mirror": False}
         other = copy(self)
         other.settings = self.settings.model_validate({**dict(self.settings), **local})
-        other._main, other._stores = "local", {"default": other.settings.store}
-        other._loaded = {key: made for key, made in self._loaded.items() if key[0] != "store"}
+        other._out, other._opened = None, {}
         return other
 
     def shelf(self, name: str = "default") -> Shelf:
-        """Return the store of that name: `default`, its kind, or one of settings.stores."""
-        name = "default" if name == self._main and name not in self._stores else name
-        if name not in self._stores:
-            raise TalkheadError(
-                Code.UNSUPPORTED,
-                f"output.store: there is no store {name!r} here",
-                f"available: {', '.join(sorted(self._stores))}",
-                fields=["output.store"],
-            )
-        settings = self._stores[name]
-        key = "store", name
-        if key not in self._loaded:
-            self._loaded[key] = registry.resolve("store", settings.kind, registry.STORES).open(
-                settings
-            )
-        return Shelf(name, self._loaded[key], settings.prefix)
+        """Return where results go: `default`, its kind, or one of settings.stores."""
+        if name in self.settings.stores:
+            return Shelf(name, self._store(name), self.settings.stores[name].prefix)
+        if self._out is not None and name == "default":
+            return self._out
+        if name in ("default", self.settings.store.kind) and self._out is None:
+            return Shelf("default", self._store("default"), self.settings.store.prefix)
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            f"output.store: there is no store {name!r} here",
+            f"available: {', '.join(sorted({'default', *self.settings.stores}))}",
+            fields=["output.store"],
+        )
+
+    def source(self) -> Store:
+        """Return the operator's default store, which `store:` references read."""
+        return self._store("default")
 
     def choose(self, wanted: str) -> tuple[str, str]:
         """Return the engine for a request's `engine`, and why it is that one."""
@@ -132,7 +129,7 @@ class Runtime:
                 actions=tuple(action for action in ACTIONS if self._serves(action)),
                 engines=tuple(self._engine(name) for name in self._engines),
                 voices=tuple(_component("voice", name) for name in self._voices),
-                stores=tuple(sorted({"default", *self._stores})),
+                stores=tuple(sorted({"default", *self.settings.stores})),
             ),
         )
 
@@ -149,6 +146,11 @@ class Runtime:
     @property
     def _voices(self) -> dict[str, str]:
         return {**registry.VOICES, **self.settings.voices}
+
+    def _store(self, name: str) -> Store:
+        if name not in self._opened:
+            self._opened[name] = _open(self.settings.stores.get(name, self.settings.store))
+        return self._opened[name]
 
     def _makers(self, kind: str) -> dict[str, str]:
         if kind == "portrait":
@@ -179,6 +181,11 @@ class Runtime:
                     Code.WEIGHTS, f"{kind} {name!r} does not load: {error}", "run `talkhead doctor`"
                 ) from error
         return self._loaded[key]
+
+
+def _open(settings: StoreSettings) -> Store:
+    store: Store = registry.resolve("store", settings.kind, registry.STORES).open(settings)
+    return store
 
 
 def _component(kind: str, name: str) -> Component:
