@@ -1,5 +1,6 @@
 """What a caller may ask for: the models of the contract."""
 
+import re
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
@@ -26,14 +27,28 @@ MediaRef = Annotated[
 ]
 
 
+# No exponent: Fraction("1e999999999") would compute it.
+RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?(/[0-9]{1,9})?", re.ASCII)
+
+
+def _brief(value: object) -> str:
+    """Return a caller's value as an error may show it."""
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a huge number"
+    shown = ascii(value)
+    return shown if len(shown) <= 60 else f"{shown[:59]}…"
+
+
 def _rate(value: Any) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
         # pydantic turns a ValueError into a named problem, a TypeError into a crash
         raise ValueError("a frame rate is a number, or text such as '30000/1001'")  # noqa: TRY004
+    if isinstance(value, str) and not RATE.fullmatch(value.strip()):
+        raise ValueError(f"{_brief(value)} is not a frame rate; try 25 or '30000/1001'")
     try:
         rate = Fraction(value).limit_denominator(1001)
     except (ValueError, ZeroDivisionError, OverflowError) as error:
-        raise ValueError(f"{value!r} is not a frame rate; try 25 or '30000/1001'") from error
+        raise ValueError(f"{_brief(value)} is not a frame rate; try 25 or '30000/1001'") from error
     if not 1 <= rate <= 60:
         raise ValueError("between 1 and 60 frames per second")
     return rate
@@ -78,7 +93,9 @@ class Size(Strict):
             return {"short": PRESETS[text]}
         sides = text.replace("*", "x").split("x")
         if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
-            raise ValueError(f"{value!r} is not a size; try 512x512, 720 or one of {[*PRESETS]}")
+            raise ValueError(
+                f"{_brief(value)} is not a size; try 512x512, 720 or one of {[*PRESETS]}"
+            )
         names = ("width", "height") if len(sides) == 2 else ("long",)
         return dict(zip(names, map(int, sides), strict=True))
 
