@@ -129,7 +129,8 @@ def _section(family: Family) -> str:
 
 def _row(name: str, key: Key) -> str:
     if not key.to:
-        return f"| `{name}` | not used: {key.note} |"
+        why = key.note if key.note.startswith("refused") else f"not used: {key.note}"
+        return f"| `{name}` | {why} |"
     return f"| `{name}` | {key.note or ', '.join(f'`{to}`' for to in key.to.split(', '))} |"
 
 

@@ -74,7 +74,7 @@ HUB = Family(
         "force_offload": Key("memory.offload", keys.offload),
         "seed": Key("sampling.seed", keys.seed),
         "network_volume": Key(
-            "_.kept", keys.flag, "output.inline: true keeps the file in the store"
+            "_.kept", keys.flag, "output.inline: with true the video stays in the store"
         ),
     },
     defaults=HUB_DEFAULTS,
@@ -157,7 +157,9 @@ INFINITETALK_API = Family(
         **SIZE,
         "force_offload": Key("memory.offload", keys.offload),
         "dry_run": Key("dry_run", keys.flag),
-        "push_to_s3": Key("_.pushed", keys.flag, "output.inline: true keeps the file in the store"),
+        "push_to_s3": Key(
+            "_.pushed", keys.flag, "output.inline: with true the video stays in the store"
+        ),
         "provider": ignored("this installation does the work"),
         "long_video": ignored("length does not matter here"),
     },

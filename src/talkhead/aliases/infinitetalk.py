@@ -81,10 +81,8 @@ def _settled(values: Values, payload: Payload) -> list[Notice]:
     if "speakers.0.audio" in values and "speakers.0.text" in values:
         why = "cond_audio and tts_audio contradict each other: give one of them"
         raise ClashError(why, "cond_audio", "tts_audio")
-    if values.get("_.mode", "clip") == "clip":
-        values["max_frames"] = values.get("_.clip", CLIP)
-    else:
-        values["max_frames"] = values.get("_.most", STREAMING)
+    limits = {"clip": values.get("_.clip", CLIP), "streaming": values.get("_.most", STREAMING)}
+    values["max_frames"] = limits[values.get("_.mode", "clip")]
     if values.get("_.teacache"):
         values["options.teacache_threshold"] = values.get("_.threshold", TEACACHE)
     if values.get("_.apg"):
@@ -171,6 +169,7 @@ INFINITETALK = Family(
         "sampling.seed": 42,
         "options.motion_frames": 9,
         "options.color_strength": 1.0,
+        "max_frames": CLIP,
     },
     needs=("source", "speakers.0.audio|speakers.0.text"),
     finish=_settled,
@@ -226,6 +225,7 @@ COG = Family(
         "sampling.seed": 42,
         "options.motion_frames": 9,
         "options.color_strength": 1.0,
+        "max_frames": STREAMING,
     },
     needs=("source", "speakers.0.audio|speakers.0.text"),
     finish=_streamed,
@@ -241,13 +241,6 @@ def _multigpu(payload: Payload) -> bool:
         or pair
         or ({"image", "audio", "sample_steps"} <= payload.keys())
     )
-
-
-def _within_limit(values: Values, payload: Payload) -> list[Notice]:
-    """The whole sound, to upstream's limit, whatever the mode."""
-    del payload
-    values["max_frames"] = STREAMING
-    return []
 
 
 MULTIGPU = Family(
@@ -279,10 +272,10 @@ MULTIGPU = Family(
         "options.color_strength": 0.2,
         "options.teacache_threshold": 0.3,
         "options.apg": True,
+        "max_frames": STREAMING,
         "output.inline": True,
     },
     needs=("source", "speakers.0.audio|speakers.0.text"),
-    finish=_within_limit,
     echo=("size", "sample_steps", *SAMPLING, "mode"),
     answers="`video_path` (the key in the store), `generation_params`, `video_base64` "
     "(`video_url` where it is too large)",

@@ -8,6 +8,7 @@ from talkhead.aliases.family import Family, Key, Payload, Values, ignored
 from talkhead.result import Notice
 
 FPS = 25
+SECONDS = 5  # LightX2V's video_duration
 SIZE = {"width": Key("size.width", keys.whole), "height": Key("size.height", keys.whole)}
 
 
@@ -149,7 +150,7 @@ def _omniavatar(payload: Payload) -> bool:
 
 OMNIAVATAR = Family(
     name="omniavatar",
-    about="OmniAvatar worker",
+    about="OmniAvatar worker, whose document names no keys: these are its configuration's",
     detect=_omniavatar,
     known_by="`image_base64`, `reference_image` or `audio_base64`, or `image` and `audio`",
     engine="omniavatar",
@@ -211,7 +212,7 @@ def _limited(values: Values, payload: Payload) -> list[Notice]:
     """Take the shorter of target_video_length and video_duration."""
     limits = [values["_.frames"]] if "_.frames" in values else []
     if "_.seconds" in values or not limits:
-        limits.append(round(values.get("_.seconds", 5) * float(values.get("fps", FPS))))
+        limits.append(round(values.get("_.seconds", SECONDS) * float(values.get("fps", FPS))))
     values["max_frames"] = min(limits)
     talkers = payload.get("talk_objects")
     masked = isinstance(talkers, list) and any(
@@ -252,7 +253,7 @@ LIGHTX2V = Family(
         "resize_mode": ignored("fit is the field of this version"),
         "presigned_url": ignored("results go to the operator's store"),
     },
-    defaults={"sampling.steps": 5},
+    defaults={"sampling.steps": 5, "max_frames": SECONDS * FPS},
     needs=("portrait|video", "speakers.0.audio|speakers.0.text"),
     finish=_limited,
     answers="`task_id`, `task_status`, `save_result_path` (the key in the store); failed: "
