@@ -27,7 +27,7 @@ def settings_in(folder: Path, **worker: float) -> Settings:
         jobs=folder / "jobs",
         volumes=(volume,),
         store={"root": folder / "store"},
-        worker={"cancel_s": 0.4, "term_s": 0.4, **worker},
+        worker={"cancel_s": 0.4, "term_s": 1.0, **worker},
     )
 
 
