@@ -160,6 +160,10 @@ def _walk(graph: Graph, value: Any) -> list[Node]:
     return path
 
 
+def _word(table: Mapping[str, str], value: Any) -> str | None:
+    return table.get(value) if isinstance(value, str) else None
+
+
 def _file(name: Any, files: Mapping[str, str]) -> str | None:
     if not isinstance(name, str) or not name.strip():
         return None
@@ -193,7 +197,7 @@ def _sounds(graph: Graph, speech: Node, files: Mapping[str, str]) -> dict[str, A
             found["_.end"] = max(end, found.get("_.end", 0.0))
     if len(linked) > 1:
         turns = {"para": "together", "add": "in_turn"}
-        found["turns"] = turns.get(str(inputs.get("multi_audio_type"))[:8], "together")
+        found["turns"] = _word(turns, inputs.get("multi_audio_type")) or "together"
     return found
 
 
@@ -232,7 +236,7 @@ def _size(graph: Graph, scene: Node, resize: Node | None) -> dict[str, Any]:
         size = next((size for size in sizes if size), None)
         if size:
             found[f"size.{name}"] = size
-    way = FITS.get(str(_inputs(resize).get("keep_proportion"))[:20])
+    way = _word(FITS, _inputs(resize).get("keep_proportion"))
     return found | ({"fit": way} if way else {})
 
 

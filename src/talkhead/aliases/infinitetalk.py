@@ -10,7 +10,7 @@ from talkhead.result import Notice
 SIZES = {"infinitetalk-480": "480p", "infinitetalk-720": "720p"}
 CLIP, STREAMING = 81, 1000  # frames: one window, and upstream's limit
 TEACACHE = 0.2
-VOLUME_NOTE = "not used: results go to the operator's store"
+OPERATORS_STORE = "not used: results go to the operator's store"
 
 
 def _voice(value: Any) -> str:
@@ -94,11 +94,11 @@ def _settled(values: Values, payload: Payload) -> list[Notice]:
     if asked:
         values["memory.offload"] = "block" if "block" in asked else "none"
     config = payload.get("output_config")
-    unread = sorted({*config} - {"store", "prefix"}, key=str) if isinstance(config, dict) else []
-    used = [name for name in ("bucket", "region", "video_url", "thumbnail_url") if name in unread]
+    places = ("bucket", "region", "video_url", "thumbnail_url")
     notices = [
-        Notice(code="W_IGNORED", message=VOLUME_NOTE, field=f"output_config.{name}")
-        for name in used
+        Notice(code="W_IGNORED", message=OPERATORS_STORE, field=f"output_config.{name}")
+        for name in places
+        if isinstance(config, dict) and name in config
     ]
     if isinstance(config, dict) and config.get("store") == "volume":
         message = "read as the operator's own store"

@@ -228,6 +228,28 @@ EXTREMES = {
             "y": {"class_type": "Any", "inputs": {"value": ["y", 0]}},
         },
     },
+    "graph of nonsense": {
+        "audio_url": "a",
+        "image_url": "b",
+        "workflow": {
+            "171": {"class_type": "ImageResizeKJv2", "inputs": {"keep_proportion": deep(50_000)}},
+            "192": {
+                "class_type": "WanVideoImageToVideoMultiTalk",
+                "inputs": {"width": deep(50_000), "colormatch": deep(9), "motion_frame": 10**5000},
+            },
+            "194": {
+                "class_type": "MultiTalkWav2VecEmbeds",
+                "inputs": {
+                    "audio_1": ["217", 0],
+                    "audio_2": ["217", 0],
+                    "multi_audio_type": deep(50_000),
+                    "num_frames": "9" * 5000,
+                },
+            },
+            "213": {"class_type": "WanVideoSampler", "inputs": {"seed": 10**5000, "cfg": [[]]}},
+            "217": {"class_type": "LoadAudio", "inputs": {"audio": "a.wav"}},
+        },
+    },
     "many keys": {"audio_url": "a"} | {f"key {number}": number for number in range(10_000)},
     "many nodes": {"workflow": {str(number): {"class_type": "A"} for number in range(10_000)}},
 }
