@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 
-def heading(title: str) -> None:
-    """Print the title, the machine, its load and the date."""
+def facts() -> dict[str, object]:
+    """Return the machine, its load and the date."""
     cpu = next(
         (
             line.split(":")[1].strip()
@@ -16,8 +16,17 @@ def heading(title: str) -> None:
         ),
         platform.processor(),
     )
-    load = os.getloadavg()[0]
-    print(
-        f"{title}\n{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {cpu}, {os.cpu_count()} cores, ", end=""
-    )
-    print(f"load {load:.1f} before, Python {platform.python_version()}\n")
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+    }
+
+
+def heading(title: str) -> None:
+    """Print the title, the machine, its load and the date."""
+    here = facts()
+    print(f"{title}\n{here['date']}, {here['cpu']}, {here['cores']} cores, ", end="")
+    print(f"load {here['load_before']} before, Python {here['python']}\n")

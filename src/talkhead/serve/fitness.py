@@ -42,9 +42,13 @@ async def within(settings: Settings, name: str, check: Callable[[], None]) -> No
     A check that hangs keeps its thread, which ends with the unfit process.
     """
     seconds = settings.worker.check_s
-    try:
+
+    def named() -> None:
         with naming(None):
-            await asyncio.wait_for(asyncio.to_thread(check), seconds)
+            check()
+
+    try:
+        await asyncio.wait_for(asyncio.to_thread(named), seconds)
     except TimeoutError as error:
         raise unfit(name, slow(name, seconds)) from error
     except TalkheadError as error:

@@ -1,0 +1,167 @@
+"""A worker under a long mixed load: good, bad, cancelled, repeated, huge, lost and failing jobs."""
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from support.hosting import memory_mb
+from support.plane import Platform, platform
+from support.serving import Ground, Worker, card, working
+from talkhead.serve.plane import FINAL
+
+# Each takes the load and returns the id of its job, which has ended as it should.
+Kind = Callable[["Load"], str]
+
+
+@dataclass
+class Load:
+    """What the jobs of a load share, and what was measured."""
+
+    plane: Platform
+    worker: Worker
+    ground: Ground
+    keys: list[str] = field(default_factory=list)  # of jobs that went well
+    kinds: Counter[str] = field(default_factory=Counter)
+    parent_mb: list[float] = field(default_factory=list)
+    child_mb: list[float] = field(default_factory=list)
+
+    def done(self, job: str) -> dict[str, Any]:
+        ended = self.plane.end(job)
+        assert ended["status"] == "COMPLETED", ended
+        return dict(ended["output"]["result"])
+
+    def failed(self, job: str, code: str) -> None:
+        ended = self.plane.end(job)
+        assert ended["status"] == "FAILED", ended
+        assert json.loads(ended["error"])["code"] == code, ended
+
+
+def good(load: Load) -> str:
+    job = load.plane.run(card())
+    assert not load.done(job)["repeated"]
+    load.keys.append(job)
+    return job
+
+
+def bad(load: Load) -> str:
+    job = load.plane.run(card(portrat="x"))
+    load.failed(job, "E_INPUT_VALIDATION")
+    return job
+
+
+def huge(load: Load) -> str:
+    job = load.plane.run(card(prompt="x" * 9_000_000))
+    load.failed(job, "E_INPUT_VALIDATION")
+    return job
+
+
+def cancelled(load: Load) -> str:
+    job = load.plane.run(card("sleep"))
+    load.plane.until(lambda: bool(load.plane.events(job, "progress")), "progress")
+    load.plane.post(f"cancel/{job}")
+    return job
+
+
+def duplicate(load: Load) -> str:
+    job = load.plane.run(card(idempotency_key=load.keys[-1]))
+    assert load.done(job)["repeated"]
+    return job
+
+
+def late(load: Load) -> str:
+    """The answer is delivered at the second try."""
+    load.plane.plane.faults.refuse_done = 1
+    return good(load)
+
+
+def lost(load: Load) -> str:
+    """The answer is lost; sent again, the job is answered without rendering."""
+    load.plane.plane.faults.refuse_done = 3
+    job = load.plane.run(card())
+    load.plane.until(lambda: len(load.plane.events(job, "refused")) == 3, "three refusals")
+    load.plane.requeue(job)
+    assert load.done(job)["repeated"]
+    return job
+
+
+def outage(load: Load) -> str:
+    """The store is away; once it is back, the job goes on with what it had rendered."""
+    prefix = f"away-{sum(load.kinds.values())}"
+    load.ground.store.mkdir(exist_ok=True)
+    (load.ground.store / prefix).write_text("a file where a folder should be")
+    job = load.plane.run(card(output={"prefix": prefix}))
+    load.failed(job, "E_UPLOAD")
+    (load.ground.store / prefix).unlink()
+    load.plane.post(f"retry/{job}")
+    assert load.done(job)["segments"] == {"total": 1, "resumed": 1}
+    return job
+
+
+def crash(load: Load) -> str:
+    before = load.worker.child
+    job = load.plane.run(card("segfault"))
+    load.failed(job, "E_CAPACITY")
+    load.plane.until(lambda: load.worker.child != before, "another child")
+    return job
+
+
+TURN: tuple[Kind, ...] = (
+    good, bad, duplicate, good, cancelled, good, outage, huge, good, late,
+    good, duplicate, good, bad, lost, good, good, cancelled, good, duplicate,
+)  # fmt: skip
+CRASHES = (4, 9)  # early, so that the rest shows how one child's memory grows
+
+
+def soak(folder: Path, jobs: int, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Run so many jobs, check that each ended once and left nothing; return the figures."""
+    ground = Ground(folder)
+    with platform() as plane, working(ground, plane) as worker:
+        load = Load(plane, worker, ground)
+        began = time.monotonic()
+        for number in range(jobs):
+            kind = crash if number in CRASHES else TURN[number % len(TURN)]
+            one_end(plane, kind(load))
+            load.kinds[kind.__name__] += 1
+            load.parent_mb.append(round(memory_mb(worker.process.pid), 1))
+            load.child_mb.append(round(memory_mb(worker.child), 1))
+            say(f"{number + 1:4} {kind.__name__:<10} {load.parent_mb[-1]} {load.child_mb[-1]} MB")
+        seconds = time.monotonic() - began
+        assert not plane.events(None, "late")
+        assert all(entry.status in FINAL for entry in plane.plane.jobs.values())
+        assert ground.left() == []
+        found = {
+            "jobs": jobs,
+            "seconds": round(seconds, 1),
+            "kinds": dict(load.kinds),
+            "growth_mb": {
+                "parent": growth(load.parent_mb),
+                "child": growth(load.child_mb[max(CRASHES) + 1 :]),
+            },
+            "parent_mb": load.parent_mb,
+            "child_mb": load.child_mb,
+        }
+    shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def one_end(plane: Platform, job: str) -> None:
+    """See that a job ended once for each time it was handed out, and said nothing after it."""
+    story = [event.kind for event in plane.events(job)]
+    rounds = " ".join(story).split("requeue")
+    for told in rounds:
+        ends = told.split().count("done") + told.split().count("cancel")
+        lost_answer = told.split().count("refused") == 3
+        assert ends == (0 if lost_answer else 1), story
+        assert told.split()[-1] in ("done", "cancel", "stop", "refused"), story
+
+
+def growth(curve: list[float]) -> float:
+    """Return by how much the last quarter lies above the second one, in MB."""
+    quarter = max(len(curve) // 4, 1)
+    return round(median(curve[-quarter:]) - median(curve[quarter : 2 * quarter]), 1)
