@@ -54,7 +54,14 @@ class NoRange:
     """Ignore the range that was asked for."""
 
 
-Fault = Cut | Refuse | Hold | Damage | NoRange
+@dataclass
+class Page:
+    """Answer 200 with these bytes, in chunks and without a length."""
+
+    content: bytes
+
+
+Fault = Cut | Refuse | Hold | Damage | NoRange | Page
 
 
 @dataclass(frozen=True)
@@ -180,8 +187,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _list(self, repo: str) -> None:
-        if isinstance(fault := self.hub.next_fault("api"), Refuse):
+        fault = self.hub.next_fault("api")
+        if isinstance(fault, Refuse):
             self._short(fault.status, fault.retry_after)
+        elif isinstance(fault, Page):
+            self._page(fault.content)
         elif repo not in self.hub.repos:
             self._short(404, code="RepoNotFound")
         else:
@@ -213,6 +223,9 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, Refuse):
             self._short(fault.status, fault.retry_after)
             return
+        if isinstance(fault, Page):
+            self._page(fault.content)
+            return
         if isinstance(fault, Damage):
             content = bytes(value ^ 255 for value in content)
         start = 0
@@ -242,6 +255,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[stop:])
         elif isinstance(fault, Cut):
             self.close_connection = True
+
+    def _page(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(f"{len(content):x}\r\n".encode() + content + b"\r\n0\r\n\r\n")
 
     def _short(self, status: int, retry_after: str = "", code: str = "") -> None:
         self.send_response(status)

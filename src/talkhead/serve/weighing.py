@@ -155,7 +155,7 @@ def verify(names: Sequence[str], into: Path | None, json: bool) -> bool:
     where = places(load(), into)
     files = [file for _, file in weights.chosen(names or _all(), weights.manifest())]
     verdicts = []
-    for verdict in verifying.verify(files, where, lambda: None):
+    for verdict in verifying.verify(files, where):
         if not names and verdict.state == "missing":
             continue  # without names: what is here
         verdicts.append(verdict)

@@ -108,6 +108,12 @@ def _named(repo: Repo, endpoint: str, *, last: bool) -> Iterator[None]:
     except OSError as error:
         if last:
             raise unreachable(urlsplit(endpoint).netloc, None) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise TalkheadError(
+            Code.WEIGHTS,
+            f"{urlsplit(endpoint).netloc} does not answer as a hub does ({type(error).__name__})",
+            "check HF_ENDPOINT, and whether a proxy or a sign-in page stands in between",
+        ) from error
 
 
 def refused(repo: Repo, status: int) -> TalkheadError:

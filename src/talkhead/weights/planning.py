@@ -120,7 +120,7 @@ def _of(file: File, known: hub.Listing) -> list[hub.Remote]:
     found = [
         remote for path, remote in sorted(known.files.items()) if fnmatchcase(path, file.pattern)
     ]
-    unsafe = [r.path for r in found if r.path.startswith("/") or ".." in r.path.split("/")]
+    unsafe = [remote.path for remote in found if not _safe(remote.path)]
     if not found or unsafe:
         why = f"offers the path {unsafe[0]!r}" if unsafe else f"has no {file.path}"
         raise TalkheadError(
@@ -141,6 +141,11 @@ def _of(file: File, known: hub.Listing) -> list[hub.Remote]:
                     "check HF_ENDPOINT; the repo may have changed since this version of talkhead",
                 )
     return found
+
+
+def _safe(path: str) -> bool:
+    """Return whether a path that a server names stays below the folder of its repo."""
+    return not path.startswith("/") and "\0" not in path and ".." not in path.split("/")
 
 
 def _not_offered(file: File, places: locate.Places) -> TalkheadError:

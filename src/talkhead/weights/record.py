@@ -85,22 +85,23 @@ def forget(root: Path, file: File) -> None:
     _where(root, file).unlink(missing_ok=True)
 
 
-def sha256_of(path: Path, tick: Callable[[], None]) -> str:
+def sha256_of(path: Path, tick: Callable[[], None] | None = None) -> str:
     """Return a file's sha256; tick is called as it goes."""
     return _hashed(path, hashlib.sha256(), tick)
 
 
-def git_of(path: Path, tick: Callable[[], None]) -> str:
+def git_of(path: Path, tick: Callable[[], None] | None = None) -> str:
     """Return git's own hash of a file."""
     begun = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     return _hashed(path, begun, tick)
 
 
-def _hashed(path: Path, digest: "hashlib._Hash", tick: Callable[[], None]) -> str:
+def _hashed(path: Path, digest: "hashlib._Hash", tick: Callable[[], None] | None) -> str:
     with path.open("rb") as file:
         while piece := file.read(CHUNK):
             digest.update(piece)
-            tick()
+            if tick:
+                tick()
     return digest.hexdigest()
 
 

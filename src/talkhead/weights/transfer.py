@@ -75,6 +75,7 @@ def _attempt(wanted: Wanted, partial: Path, until: Until, count: Count) -> bool:
     """Ask for what is missing; return whether the file is complete."""
     have = size(partial)
     if wanted.bytes is not None and have == wanted.bytes:
+        partial.touch()  # a file of 0 bytes is complete before it is there
         return True
     if wanted.bytes is not None and have > wanted.bytes:
         have = _drop(partial, count)
@@ -107,18 +108,35 @@ def _take(
     announced = answer.headers.get("Content-Length")
     total = have + int(announced) if announced else wanted.bytes
     if wanted.bytes is not None and total != wanted.bytes:
-        raise TalkheadError(
-            Code.WEIGHTS,
-            f"{partial.name}: the server has {total} bytes, not {wanted.bytes}",
-            "the file changed under us, or the mirror is damaged: check HF_ENDPOINT",
-        )
-    partial.parent.mkdir(parents=True, exist_ok=True)
+        raise _other_length(partial, f"{total} bytes", wanted.bytes)
+    _append(answer, partial, total, until, count)
+    return total is None or size(partial) == total
+
+
+def _append(
+    answer: httpx.Response, partial: Path, total: int | None, until: Until, count: Count
+) -> None:
+    """Write an answer's body behind what is there; a fuller body than announced is E_PIPELINE_LOAD.
+
+    What was written is there for the next attempt, however this one ends.
+    """
+    have = size(partial)
     with partial.open("ab") as file:
         for piece in answer.iter_raw():
+            have += len(piece)
+            if total is not None and have > total:
+                raise _other_length(partial, "more", total)
             file.write(piece)
             count(len(piece))
             until.check()
-    return total is None or size(partial) == total
+
+
+def _other_length(partial: Path, actual: str, wanted: int) -> TalkheadError:
+    return TalkheadError(
+        Code.WEIGHTS,
+        f"{partial.name}: the server sends {actual}, not {wanted} bytes",
+        "the file changed while it came, or the mirror is damaged: check HF_ENDPOINT",
+    )
 
 
 def _continues(answer: httpx.Response, have: int) -> bool:

@@ -1,13 +1,11 @@
 """Check the weights of this machine byte by byte, and say what to do about each that is wrong."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from talkhead.weights import File, locate, record, sound
-
-Tick = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +19,17 @@ class Verdict:
     fix: str = ""  # the command that mends it
 
 
-def verify(files: Iterable[File], places: locate.Places, tick: Tick) -> Iterator[Verdict]:
-    """Yield a verdict for each entry, reading its files whole. tick is called as it goes.
+def verify(files: Iterable[File], places: locate.Places) -> Iterator[Verdict]:
+    """Yield a verdict for each entry, reading its files whole.
 
     What an earlier pull had checked and is damaged now is forgotten, so that a pull mends it.
     """
     for file in files:
         kept = record.read(places.root, file)
         if kept is not None and kept.files:
-            yield _recorded(file, kept, places, tick)
+            yield _recorded(file, kept, places)
         else:
-            yield _found(file, places, tick)
+            yield _found(file, places)
 
 
 def fix(file: File, places: locate.Places) -> str:
@@ -41,28 +39,28 @@ def fix(file: File, places: locate.Places) -> str:
     return f"talkhead weights pull {file.id}"
 
 
-def _recorded(file: File, kept: record.Record, places: locate.Places, tick: Tick) -> Verdict:
+def _recorded(file: File, kept: record.Record, places: locate.Places) -> Verdict:
     paths = tuple(places.root / entry.path for entry in kept.files)
     for entry, path in zip(kept.files, paths, strict=True):
-        if why := _changed(entry, path, file, tick):
+        if why := _changed(entry, path, file):
             record.forget(places.root, file)
             state: Literal["damaged", "missing"] = "damaged" if path.is_file() else "missing"
             return Verdict(file, state, f"{path} {why}", paths, fix(file, places))
     return Verdict(file, "ok", "size and sha256 are those of the pull", paths)
 
 
-def _changed(entry: record.Seen, path: Path, file: File, tick: Tick) -> str:
+def _changed(entry: record.Seen, path: Path, file: File) -> str:
     if not path.is_file():
         return "is gone"
     if why := sound.fault(path, entry.bytes, file.shapes):
         return why
-    sha256 = record.sha256_of(path, tick)
+    sha256 = record.sha256_of(path)
     if sha256 != entry.sha256:
         return f"has the sha256 {sha256[:12]}…, not {entry.sha256[:12]}… as when it was pulled"
     return ""
 
 
-def _found(file: File, places: locate.Places, tick: Tick) -> Verdict:
+def _found(file: File, places: locate.Places) -> Verdict:
     located = locate.find(file, places)
     if not located.paths:
         refused = [place for place in located.looked if place.why != locate.ABSENT]
@@ -74,7 +72,7 @@ def _found(file: File, places: locate.Places, tick: Tick) -> Verdict:
         return Verdict(file, "damaged", why, paths, fix(file, places))
     if not file.sha256:
         return Verdict(file, "ok", "form only: its sha256 is not known", located.paths)
-    sha256 = record.sha256_of(located.paths[0], tick)
+    sha256 = record.sha256_of(located.paths[0])
     if sha256 != file.sha256:
         why = f"{located.paths[0]} has the sha256 {sha256[:12]}…, not {file.sha256[:12]}…"
         return Verdict(file, "damaged", why, located.paths, fix(file, places))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fake_hub import COMMIT, Cut, Damage, Hold, NoRange, Refuse
+from support.fake_hub import COMMIT, Cut, Damage, Hold, NoRange, Page, Refuse
 from support.weights import BIG, MANIFEST, SMALL, Puller, write
 from talkhead import weights
 from talkhead.errors import Code, TalkheadError
@@ -100,6 +100,12 @@ def test_a_small_file_is_held_to_gits_hash(pull: Puller) -> None:
     assert "is not the file that the hub lists" in refused(pull, "config").message
 
 
+def test_an_empty_file_is_a_file_too(pull: Puller) -> None:
+    pull.hub.put("org/model", "google/tok/empty.txt", b"")
+    pull("tokenizer")
+    assert pull.files()["org/model/google/tok/empty.txt"] == b""
+
+
 def test_a_hub_that_stays_away_is_retryable(pull: Puller) -> None:
     pull.hub.fault("api", *[Refuse(503)] * 5)
     error = refused(pull, "big")
@@ -132,11 +138,24 @@ def test_what_the_repo_lacks_is_named(pull: Puller) -> None:
     assert "org/unstated" in refused(pull, "config").message
 
 
-def test_paths_that_lead_out_of_the_folder_are_refused(pull: Puller) -> None:
-    pull.hub.put("org/model", "google/tok/../../../out.json", SMALL)
+@pytest.mark.parametrize("path", ["google/tok/../../../out.json", "google/tok/a\0b"])
+def test_paths_that_lead_out_of_the_folder_are_refused(pull: Puller, path: str) -> None:
+    pull.hub.put("org/model", path, SMALL)
     error = refused(pull, "tokenizer")
     assert error.code is Code.WEIGHTS
     assert pull.files() == {}
+
+
+def test_a_page_in_place_of_a_hub_is_named(pull: Puller) -> None:
+    pull.hub.fault("api", Page(b"<html>Please sign in</html>"))
+    error = refused(pull, "big")
+    assert error.code is Code.WEIGHTS
+    assert "does not answer as a hub does" in error.message
+    pull.hub.fault("big.bin", Page(BIG + b"more"))
+    error = refused(pull, "big")
+    assert f"not {len(BIG)} bytes" in error.message
+    pull("big")
+    assert pull.files()[WHERE] == BIG
 
 
 def test_the_manifests_own_figures_count(pull: Puller) -> None:

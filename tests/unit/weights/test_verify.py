@@ -15,7 +15,7 @@ def verdicts(
     places: Places, *names: str, manifest: weights.Manifest | None = None
 ) -> list[Verdict]:
     files = [file for _, file in weights.chosen(names, manifest or known())]
-    return list(verify(files, places, lambda: None))
+    return list(verify(files, places))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_shapes_in_the_manifest_are_compared(tmp_path: Path) -> None:
     adapter = weights.manifest().files["infinitetalk-single-adapter"]
     target = tmp_path / adapter.place
     write(target, safetensors({"audio_proj.proj1.weight": (2, 2)}))
-    (verdict,) = verify([adapter], Places(tmp_path), lambda: None)
+    (verdict,) = verify([adapter], Places(tmp_path))
     assert verdict.state == "damaged"
     assert "audio_proj.proj1.weight has shape [2, 2], not [512, 46080]" in verdict.why
 
