@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 MIN_SIDE, MAX_SIDE = 256, 4096
+MAX_DEPTH = 16  # of an engine's options
 PRESETS = {"360p": 360, "480p": 480, "720p": 720, "1080p": 1080}
 
 MediaRef = Annotated[
@@ -53,6 +54,19 @@ def _rate(value: Any) -> Fraction:
         raise ValueError("between 1 and 60 frames per second")
     return rate
 
+
+def _shallow(options: dict[str, Any]) -> dict[str, Any]:
+    level: list[Any] = [options]
+    for _ in range(MAX_DEPTH):
+        inner = (held.values() if isinstance(held, dict) else held for held in level)
+        level = [item for held in inner for item in held if isinstance(item, dict | list)]
+        if not level:
+            return options
+    raise ValueError(f"nested more than {MAX_DEPTH} deep")
+
+
+# What an engine takes is the engine's to check; here only what would break on the way to it.
+Options = Annotated[dict[str, Any], AfterValidator(_shallow)]
 
 Rate = Annotated[
     Fraction,
@@ -201,7 +215,7 @@ class Output(Strict):
     prefix: Annotated[str, Field(max_length=512), AfterValidator(_prefix)] = Field(
         "", description="folders between the operator's prefix and the job's own, as avatars/u1"
     )
-    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\w.\- ]+$")] | None = (
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^\w[\w.\- ]*$")] | None = (
         Field(None, description="of the main file, without its ending")
     )
     url: Literal["signed", "public", "none"] = Field("signed", description="what links to make")
@@ -246,7 +260,7 @@ class Film(Job):
         "", description="what not to show"
     )
     engine: str = Field("auto", description="an engine by name; auto: the operator's choice")
-    options: dict[str, Any] = Field({}, description="the chosen engine's own options")
+    options: Options = Field({}, description="the chosen engine's own options")
     size: Size | None = Field(None, description="unset: the source's aspect, long side 720")
     fit: Literal["crop", "pad", "face"] = Field(
         "crop", description="how the portrait fills the frame"
@@ -257,7 +271,7 @@ class Film(Job):
     duration: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
         None, description="exact length in seconds; unset: that of the speech"
     )
-    max_frames: Annotated[int, Field(ge=1)] | None = Field(
+    max_frames: Annotated[int, Field(ge=1, le=60 * 86_400)] | None = Field(
         None, description="an upper limit, in place of duration"
     )
     quality: Literal["draft", "fast", "balanced", "best"] = Field(
@@ -338,7 +352,7 @@ class Portrait(Job):
         "", description="what not to draw"
     )
     engine: str = Field("default", description="the portrait maker")
-    options: dict[str, Any] = Field({}, description="the maker's own options")
+    options: Options = Field({}, description="the maker's own options")
     size: Size | None = Field(None, description="unset: the maker's own")
     sampling: Sampling = Field(Sampling(), description="see `sampling`")
     save_as: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][\w.\- ]*$")] | None = (

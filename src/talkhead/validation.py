@@ -39,7 +39,8 @@ def parse(payload: object) -> Request:
             fields=["action"],
         )
     if not isinstance(action, str) or action not in ACTIONS:
-        shown = str(action)[:LONGEST]
+        # what is no text may be too deep to be written
+        shown = action[:LONGEST] if isinstance(action, str) else type(action).__name__
         near = difflib.get_close_matches(shown, [*ACTIONS, *LATER_ACTIONS], 1)
         raise TalkheadError(
             Code.INPUT,
@@ -75,7 +76,13 @@ def _own_problems(error: ValidationError) -> list[Any]:
 
 
 def _path(loc: tuple[int | str, ...], prefix: str) -> str:
-    return ".".join([*([prefix] if prefix else []), *(str(part)[:LONGEST] for part in loc)])
+    return ".".join([*([prefix] if prefix else []), *map(_printable, loc)])
+
+
+def _printable(name: int | str) -> str:
+    """Return a name from a payload without what would act on a terminal."""
+    shown = str(name)[:LONGEST]
+    return shown if shown.isprintable() else ascii(shown)[1:-1]
 
 
 def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
