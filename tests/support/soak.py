@@ -115,7 +115,7 @@ TURN: tuple[Kind, ...] = (
     good, bad, duplicate, good, cancelled, good, outage, huge, good, late,
     good, duplicate, good, bad, lost, good, good, cancelled, good, duplicate,
 )  # fmt: skip
-CRASHES = (4, 9)  # early, so that the rest shows how one child's memory grows
+CRASHES = (3, 8)  # early, so that the rest shows how one child's memory grows
 
 
 def soak(folder: Path, jobs: int, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
