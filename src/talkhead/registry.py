@@ -10,7 +10,12 @@ from talkhead.errors import Code, TalkheadError
 
 ENGINES = {"draft": "talkhead.engines.draft:Draft"}
 VOICES = {"espeak": "talkhead.voices.espeak:Espeak"}
-STORES = {"local": "talkhead.stores.local:LocalStore"}
+STORES = {
+    "inline": "talkhead.stores.inline:InlineStore",
+    "local": "talkhead.stores.local:LocalStore",
+    "s3": "talkhead.stores.s3:S3Store",
+    "supabase": "talkhead.stores.supabase:SupabaseStore",
+}
 PORTRAITS: dict[str, str] = {}
 WORKFLOWS: dict[str, str] = {}
 
@@ -20,7 +25,7 @@ LATER_ENGINES = ("infinitetalk", "omniavatar", "sonic", "wan-animate")
 LATER_VOICES = ("f5", "kokoro", "piper")
 
 # What a name needs beyond the core: a module to look for, and the extra that brings it.
-EXTRAS = {"espeak": ("espeakng_loader", "espeak")}
+EXTRAS = {"espeak": ("espeakng_loader", "espeak"), "s3": ("boto3", "s3")}
 
 
 def resolve(kind: str, name: str, table: Mapping[str, str]) -> Any:

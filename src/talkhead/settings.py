@@ -49,6 +49,7 @@ class Supabase(Strict):
     url: str = Field(description="https://PROJECT.supabase.co")
     key: SecretStr = Field(description="the service key")
     bucket: Annotated[str, Field(min_length=1)] = Field(description="its name")
+    public: bool = Field(False, description="the bucket is public: offer public URLs too")
     prefix: str = Field("", description="what the keys of results begin with")
 
 
@@ -59,6 +60,7 @@ class Inline(Strict):
     root: Path = Field(
         default_factory=lambda: cache_folder() / "inline", description="the folder of the copies"
     )
+    limit_mb: float = Field(7, gt=0, le=14, description="largest file it takes")
     prefix: str = Field("", description="what the keys of results begin with")
 
 

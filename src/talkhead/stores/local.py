@@ -9,6 +9,7 @@ from typing import Self
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import Local
 from talkhead.stores import MAX_READ, Link, Tick
+from talkhead.stores.keys import check_key
 
 CHUNK = 2**20
 
@@ -28,10 +29,7 @@ class LocalStore:
 
     def path(self, key: str) -> Path:
         """Return the file behind key, or raise E_INPUT_VALIDATION where it leaves the folder."""
-        parts = PurePosixPath(key).parts
-        if not parts or PurePosixPath(key).is_absolute() or ".." in parts or "\0" in key:
-            raise TalkheadError(Code.INPUT, f"{key!r} is not a key", "use a relative path")
-        return self.root.joinpath(*parts)
+        return self.root.joinpath(*check_key(key).split("/"))
 
     def put(
         self,

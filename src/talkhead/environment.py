@@ -1,0 +1,191 @@
+"""Store settings from the names that older systems use in their environment; docs/stores.md."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from talkhead.errors import Code, TalkheadError
+
+Env = Mapping[str, str]
+Names = tuple[str, ...]  # of one setting; the first that is set counts
+
+_AWS_HOST = re.compile(r"(?P<bucket>.+)\.(?P<host>s3[.-](?P<region>[a-z0-9-]+)\.amazonaws\.com)")
+_SPACES = re.compile(r"(?P<bucket>.+)\.(?P<host>(?P<region>[a-z0-9]+)\.digitaloceanspaces\.com)")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The names of one system."""
+
+    name: str
+    needs: dict[str, Names]  # by our name
+    finish: Callable[[dict[str, str]], dict[str, Any]]
+    may: dict[str, Names] = field(default_factory=dict)
+    begun: Names = ()  # names that show that this family is meant; none: all of `needs`
+
+
+def store_of(env: Env) -> dict[str, Any] | None:
+    """Return the settings of the one store that older names describe, or None.
+
+    Raises E_INPUT_VALIDATION where two families are complete, or none is and one was begun.
+    """
+    env = {name: value.strip() for name, value in env.items() if value.strip()}
+    families = [_aws(env) if family is AWS else family for family in FAMILIES]
+    whole = [family for family in families if not _lacking(family, env)]
+    if len(whole) > 1:
+        raise TalkheadError(
+            Code.INPUT,
+            f"the environment describes {len(whole)} stores: "
+            f"{', '.join(family.name for family in whole)}",
+            "choose with TALKHEAD_STORE__KIND and its settings, or unset one of them",
+        )
+    if whole:
+        chosen = whole[0]
+        names = {**chosen.needs, **chosen.may}
+        found = {ours: value for ours in names if (value := _first(names[ours], env))}
+        return chosen.finish(found)
+    for family in families:
+        if _begun(family, env):
+            lacks = [" or ".join(family.needs[ours]) for ours in _lacking(family, env)]
+            raise TalkheadError(
+                Code.INPUT,
+                f"the environment describes a store by {family.name}, without {', '.join(lacks)}",
+                "set what lacks, or choose with TALKHEAD_STORE__KIND",
+            )
+    return None
+
+
+def _first(names: Names, env: Env) -> str | None:
+    return next((env[name] for name in names if name in env), None)
+
+
+def _lacking(family: Family, env: Env) -> list[str]:
+    return [ours for ours, names in family.needs.items() if _first(names, env) is None]
+
+
+def _begun(family: Family, env: Env) -> bool:
+    names = family.begun or tuple(name for held in family.needs.values() for name in held)
+    return any(name in env for name in names)
+
+
+def _aws(env: Env) -> Family:
+    """Return AWS's family; S3_BUCKET counts for it where S3_ACCESS_KEY does not claim it."""
+    if "S3_ACCESS_KEY" in env or "S3_SECRET_KEY" in env or "AWS_ACCESS_KEY_ID" not in env:
+        return AWS
+    bucket = (*AWS.needs["bucket"], "S3_BUCKET")
+    return Family(AWS.name, {**AWS.needs, "bucket": bucket}, AWS.finish, AWS.may, AWS.begun)
+
+
+def _s3(found: dict[str, str]) -> dict[str, Any]:
+    return {"kind": "s3", **found}
+
+
+def _r2(found: dict[str, str]) -> dict[str, Any]:
+    where = found.pop("endpoint")
+    if "://" not in where:  # an account id
+        where = f"https://{where}.r2.cloudflarestorage.com"
+    return {"kind": "s3", "region": "auto", "endpoint": where, **found}
+
+
+def _minio(found: dict[str, str]) -> dict[str, Any]:
+    where, ssl = found.pop("endpoint"), found.pop("ssl", "false").lower()
+    if ssl not in {"true", "false", "1", "0", "yes", "no"}:
+        raise TalkheadError(Code.INPUT, "MINIO_USE_SSL is not true or false", "set true or false")
+    if "://" not in where:
+        where = f"{'https' if ssl in {'true', '1', 'yes'} else 'http'}://{where}"
+    return {"kind": "s3", "region": "us-east-1", **found, "endpoint": where}
+
+
+def _bucket(found: dict[str, str]) -> dict[str, Any]:
+    """Read the bucket out of the endpoint where it is a part of its host or its path."""
+    url = urlsplit(found["endpoint"])
+    host, path = url.netloc, url.path.strip("/")
+    for pattern in (_AWS_HOST, _SPACES):
+        if match := pattern.fullmatch(host):
+            found.setdefault("region", match["region"])
+            found.setdefault("bucket", match["bucket"])
+            host = match["host"]
+    if path and "bucket" not in found:
+        path, _, found["bucket"] = path.rpartition("/")
+    elif path.rpartition("/")[2] == found.get("bucket"):
+        path = path.rpartition("/")[0]
+    if "bucket" not in found:
+        raise TalkheadError(
+            Code.INPUT, "BUCKET_ENDPOINT_URL names no bucket", "set BUCKET_NAME as well"
+        )
+    return {"kind": "s3", **found, "endpoint": f"{url.scheme}://{host}/{path}".rstrip("/")}
+
+
+def _supabase(found: dict[str, str]) -> dict[str, Any]:
+    return {"kind": "supabase", **found}
+
+
+AWS = Family(
+    "AWS_*",
+    {"bucket": ("AWS_BUCKET", "AWS_S3_BUCKET"), "region": ("AWS_REGION", "AWS_DEFAULT_REGION")},
+    _s3,
+    {
+        "access_key": ("AWS_ACCESS_KEY_ID",),
+        "secret_key": ("AWS_SECRET_ACCESS_KEY",),
+        "session_token": ("AWS_SESSION_TOKEN",),
+        "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    },
+    begun=("AWS_BUCKET", "AWS_S3_BUCKET"),  # keys and regions serve many other ends
+)
+FAMILIES = (
+    Family(
+        "R2_*",
+        {
+            "endpoint": ("R2_ENDPOINT_URL", "R2_ACCOUNT_ID"),
+            "access_key": ("R2_ACCESS_KEY_ID",),
+            "secret_key": ("R2_SECRET_ACCESS_KEY",),
+            "bucket": ("R2_BUCKET_NAME", "R2_BUCKET"),
+        },
+        _r2,
+        {"public_base": ("R2_PUBLIC_URL", "R2_PUBLIC_BASE")},
+    ),
+    Family(
+        "MINIO_*",
+        {
+            "endpoint": ("MINIO_ENDPOINT",),
+            "access_key": ("MINIO_ACCESS_KEY",),
+            "secret_key": ("MINIO_SECRET_KEY",),
+            "bucket": ("MINIO_BUCKET",),
+        },
+        _minio,
+        {"ssl": ("MINIO_USE_SSL",), "region": ("MINIO_REGION",)},
+    ),
+    Family(
+        "S3_*",
+        {
+            "endpoint": ("S3_ENDPOINT",),
+            "access_key": ("S3_ACCESS_KEY",),
+            "secret_key": ("S3_SECRET_KEY",),
+            "bucket": ("S3_BUCKET",),
+        },
+        _s3,
+        {"region": ("S3_REGION",), "public_base": ("S3_PUBLIC_BASE",)},
+    ),
+    Family(
+        "BUCKET_*",
+        {
+            "endpoint": ("BUCKET_ENDPOINT_URL",),
+            "access_key": ("BUCKET_ACCESS_KEY_ID",),
+            "secret_key": ("BUCKET_SECRET_ACCESS_KEY",),
+        },
+        _bucket,
+        {"bucket": ("BUCKET_NAME",)},
+    ),
+    Family(
+        "SUPABASE_*",
+        {
+            "url": ("SUPABASE_URL",),
+            "key": ("SUPABASE_SERVICE_KEY", "SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_KEY"),
+            "bucket": ("SUPABASE_BUCKET",),
+        },
+        _supabase,
+    ),
+    AWS,
+)

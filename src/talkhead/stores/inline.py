@@ -1,0 +1,63 @@
+"""No storage: what is small travels in the answer, and a folder remembers finished jobs."""
+
+import base64
+import mimetypes
+from pathlib import Path
+from typing import Self
+
+from talkhead.errors import Code, TalkheadError
+from talkhead.settings import Inline
+from talkhead.stores import MAX_READ, Link, Tick
+from talkhead.stores.local import LocalStore
+
+
+class InlineStore:
+    """Implements Store on a folder whose links are data: URIs."""
+
+    offers = frozenset({"signed"})
+
+    def __init__(self, settings: Inline) -> None:
+        self._folder = LocalStore(settings.root)
+        self._limit_mb = settings.limit_mb
+
+    @classmethod
+    def open(cls, settings: Inline) -> Self:
+        """Return the store that the settings describe."""
+        return cls(settings)
+
+    def put(self, file: Path, key: str, *, mime: str, sha256: str, create: bool = False) -> bool:
+        """Keep file, or raise E_UPLOAD where an answer could not hold it."""
+        self._refuse_large(file)
+        return self._folder.put(file, key, mime=mime, sha256=sha256, create=create)
+
+    def read(self, key: str) -> bytes | None:
+        """Return a small object, or None where there is none."""
+        return self._folder.read(key)
+
+    def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:
+        """Copy an object to a file."""
+        return self._folder.get(key, into, limit, tick)
+
+    def delete(self, key: str) -> None:
+        """Delete an object; none there is fine."""
+        self._folder.delete(key)
+
+    def link(self, key: str, kind: str, expires_s: int) -> Link:  # noqa: ARG002 (bytes stay)
+        """Return the object itself as a data: URI."""
+        path = self._folder.path(key)
+        if not path.is_file():
+            raise TalkheadError(
+                Code.STORE, f"{key} is no longer in the store", "send the job under a new key"
+            )
+        self._refuse_large(path)
+        mime = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        return Link(f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}")
+
+    def _refuse_large(self, file: Path) -> None:
+        size = file.stat().st_size
+        if size > min(self._limit_mb * 1e6, MAX_READ):
+            raise TalkheadError(
+                Code.STORE,
+                f"{size / 1e6:.1f} MB is over the {self._limit_mb:g} MB that an answer may hold",
+                "configure a store: TALKHEAD_STORE__KIND",
+            )
