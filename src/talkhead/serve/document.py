@@ -136,7 +136,7 @@ def _variables(model: Model, prefix: str) -> Iterator[tuple[str, ...]]:
             yield from _variables(field.annotation, f"{variable}__")
         elif prefix == "TALKHEAD_" and name == "store":
             yield f"`{variable}__…`", "", "`local`", f"{field.description}; see the tables below"
-        else:
+        elif name != "kind":  # which table it is
             kind = _kind(shapes[name])
             yield f"`{variable}`", kind, _default(field), _meaning(field, shapes[name])
 
