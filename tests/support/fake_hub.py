@@ -55,13 +55,18 @@ class NoRange:
 
 
 @dataclass
+class WrongPart:
+    """Answer a range with another one."""
+
+
+@dataclass
 class Page:
     """Answer 200 with these bytes, in chunks and without a length."""
 
     content: bytes
 
 
-Fault = Cut | Refuse | Hold | Damage | NoRange | Page
+Fault = Cut | Refuse | Hold | Damage | NoRange | WrongPart | Page
 
 
 @dataclass(frozen=True)
@@ -231,6 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         start = 0
         if (wanted := self.headers.get("Range")) and not isinstance(fault, NoRange):
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            start //= 2 if isinstance(fault, WrongPart) else 1
             if start >= len(content):
                 self._short(416)
                 return

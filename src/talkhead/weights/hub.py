@@ -73,15 +73,14 @@ def plain(file: File) -> Listing:
     return Listing("", {file.path: Remote(file.path, url, file.bytes, file.sha256)})
 
 
-def headers(url: str) -> dict[str, str]:
-    """Return the headers for a file of the hub: who asks, and the token where there is one."""
-    from huggingface_hub import constants  # noqa: PLC0415
+def headers() -> dict[str, str]:
+    """Return the headers for a file of the hub: who asks, and the token where there is one.
+
+    A redirect to another host loses the token: httpx sees to that.
+    """
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # noqa: PLC0415
 
-    ours = urlsplit(url).netloc == urlsplit(constants.ENDPOINT).netloc
-    made = build_hf_headers(
-        token=None if ours else False, library_name="talkhead", library_version=__version__
-    )
+    made = build_hf_headers(library_name="talkhead", library_version=__version__)
     return {name: str(value) for name, value in made.items()}
 
 

@@ -169,7 +169,8 @@ def _bring(item: Item, until: Until, meter: Meter) -> record.Seen:
 def _complete(item: Item, until: Until, meter: Meter) -> record.Seen:
     if item.target.is_file() and not (bad := _wrong(item, item.target, until)).why:
         return record.seen(item.root, item.target, bad.sha256)  # put there by somebody else
-    wanted = transfer.Wanted(item.file.repo, item.remote.url, _headers(item), item.remote.bytes)
+    headers = {} if item.file.repo.url else hub.headers()
+    wanted = transfer.Wanted(item.file.repo, item.remote.url, headers, item.remote.bytes)
     item.partial.parent.mkdir(parents=True, exist_ok=True)
     for stray in item.partial.parent.glob(f".{item.target.name}.*.partial"):
         if stray != item.partial:  # of an earlier version of the file
@@ -186,10 +187,6 @@ def _complete(item: Item, until: Until, meter: Meter) -> record.Seen:
         f"{item.file.repo.name}/{item.remote.path} {bad.why}, twice",
         "the server or the mirror is damaged: check HF_ENDPOINT",
     )
-
-
-def _headers(item: Item) -> dict[str, str]:
-    return {} if item.file.repo.url else hub.headers(item.remote.url)
 
 
 @dataclass(frozen=True, slots=True)

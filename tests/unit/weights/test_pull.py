@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fake_hub import COMMIT, Cut, Damage, Hold, NoRange, Page, Refuse
+from support.fake_hub import COMMIT, Cut, Damage, Hold, NoRange, Page, Refuse, WrongPart
 from support.weights import BIG, MANIFEST, SMALL, Puller, write
 from talkhead import weights
 from talkhead.errors import Code, TalkheadError
@@ -77,9 +77,12 @@ def test_a_damaged_partial_file_is_thrown_away(pull: Puller, left: bytes) -> Non
     assert pull.files()[WHERE] == BIG
 
 
-def test_a_server_without_ranges_starts_over(pull: Puller) -> None:
-    pull.hub.fault("big.bin", Cut(100_000), NoRange())
-    pull("big")
+@pytest.mark.parametrize("fault", [NoRange(), WrongPart()])
+def test_a_server_with_other_ranges_starts_over(pull: Puller, fault: NoRange | WrongPart) -> None:
+    pull.hub.fault("big.bin", Cut(100_000), fault)
+    done = pull("big")
+    assert done.bytes == len(BIG)
+    assert len([asked for asked in pull.hub.bodies("big.bin") if "/cdn/" in asked.path]) <= 3
     assert pull.files()[WHERE] == BIG
 
 
