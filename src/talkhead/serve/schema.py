@@ -213,31 +213,7 @@ def _platform() -> Schema:
     texts, number = {"type": "string"}, {"type": "number"}
     state = {"enum": list(STATES)}
     return {
-        "Submission": {
-            "type": "object",
-            "properties": {
-                "input": {
-                    "anyOf": [
-                        _ref("Request"),
-                        {"type": "object", "description": "a payload of an older system"},
-                    ]
-                },
-                "webhook": {**texts, "description": "where the platform posts the end"},
-                "policy": {
-                    "type": "object",
-                    "properties": {
-                        "executionTimeout": {**number, "description": "milliseconds"},
-                        "ttl": {**number, "description": "milliseconds from submission"},
-                        "lowPriority": {"type": "boolean"},
-                    },
-                },
-                "s3Config": {
-                    "type": "object",
-                    "description": "the caller's own bucket, where the operator allows it",
-                },
-            },
-            "required": ["input"],
-        },
+        "Submission": _submission(),
         "Queued": {
             "type": "object",
             "properties": {"id": texts, "status": state},
@@ -275,6 +251,35 @@ def _platform() -> Schema:
             "type": "object",
             "properties": {"jobs": {"type": "object"}, "workers": {"type": "object"}},
         },
+    }
+
+
+def _submission() -> Schema:
+    texts, number = {"type": "string"}, {"type": "number"}
+    return {
+        "type": "object",
+        "properties": {
+            "input": {
+                "anyOf": [
+                    _ref("Request"),
+                    {"type": "object", "description": "a payload of an older system"},
+                ]
+            },
+            "webhook": {**texts, "description": "where the platform posts the end"},
+            "policy": {
+                "type": "object",
+                "properties": {
+                    "executionTimeout": {**number, "description": "milliseconds"},
+                    "ttl": {**number, "description": "milliseconds from submission"},
+                    "lowPriority": {"type": "boolean"},
+                },
+            },
+            "s3Config": {
+                "type": "object",
+                "description": "the caller's own bucket, where the operator allows it",
+            },
+        },
+        "required": ["input"],
     }
 
 
