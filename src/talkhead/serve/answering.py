@@ -72,7 +72,8 @@ async def answer(asked: Asked, host: Runs, settings: Settings, progress: Told) -
     try:
         with naming(None):
             reading = aliases.read(asked.payload, settings.compat_engines)
-            job = order(asked, reading, settings)
+            # a store of the caller's own means a look-up of its host
+            job = await asyncio.to_thread(order, asked, reading, settings)
             logs.event("job.started", job_id=asked.id, family=reading.family)
             result = await host.run(job, progress)
             body = good(reading, result)
@@ -120,7 +121,7 @@ def own_store(config: object, settings: Settings) -> Body | None:
         )
     from talkhead.stores.s3 import from_request  # noqa: PLC0415 (boto3 is heavy)
 
-    store = from_request(config)
+    store = from_request(config, settings.fetch.private_hosts)
     found = store.model_dump(mode="json", exclude_none=True)
     secrets = {
         name: secret.get_secret_value()

@@ -176,6 +176,24 @@ def test_a_store_of_the_callers_own_needs_leave() -> None:
     assert caught.value.fields == ("s3Config",)
 
 
+def test_a_store_of_the_callers_own_travels_with_its_secrets() -> None:
+    config = {
+        "endpointUrl": "https://127.0.0.1:9",
+        "bucketName": "b",
+        "accessId": "me",
+        "accessSecret": "geheim",
+    }
+    hosts = {"private_hosts": ["127.0.0.1"]}
+    asked = Asked("id", TALK, config)
+    store = order(asked, read(TALK, {}), Settings(request_store=True, fetch=hosts)).store
+    assert store is not None
+    assert (store["kind"], store["secret_key"]) == ("s3", "geheim")
+    json.dumps(store)
+    with pytest.raises(TalkheadError) as caught:
+        order(asked, read(TALK, {}), Settings(request_store=True))
+    assert caught.value.fields == ("s3Config.endpointUrl",)
+
+
 def crowded() -> Result:
     faces = tuple(FaceFound(box=(0, 0, 1, 1), speaker=None, mouth_px=9) for _ in range(400))
     plan = PlanReport(
