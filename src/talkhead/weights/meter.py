@@ -15,7 +15,8 @@ class Meter:
     """Counts bytes from several threads."""
 
     def __init__(self) -> None:
-        self.fetched = 0  # bytes, of this process
+        self.fetched = 0  # bytes that came over the network
+        self._done = 0  # of what was to come: less where bytes had to be thrown away
         self._lock = threading.Lock()
         self._active: dict[str, Item] = {}
         self._marks = [(time.monotonic(), 0)]
@@ -23,7 +24,8 @@ class Meter:
     def count(self, number: int) -> None:
         """Add bytes that came; take away what was thrown away."""
         with self._lock:
-            self.fetched += number
+            self._done += number
+            self.fetched += max(number, 0)
 
     @contextmanager
     def working(self, item: Item) -> Iterator[None]:
@@ -39,7 +41,7 @@ class Meter:
     def facts(self, total: int) -> dict[str, Any]:
         """Return sets, files, bytes done and total, MB/s and seconds left, for one line."""
         with self._lock:
-            active, done = list(self._active.values()), max(0, self.fetched)
+            active, done = list(self._active.values()), max(0, self._done)
         now = time.monotonic()
         self._marks = [mark for mark in self._marks if now - mark[0] <= SPAN_S] or self._marks[-1:]
         began, before = self._marks[0]

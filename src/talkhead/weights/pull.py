@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.weights import File, Manifest, chosen, hub, locate, lock, manifest, record, transfer
+from talkhead.weights import (
+    File,
+    Manifest,
+    chosen,
+    hub,
+    locate,
+    lock,
+    manifest,
+    record,
+    repos,
+    transfer,
+)
 from talkhead.weights.meter import Meter
 from talkhead.weights.planning import Item, Plan, check_licences, make_plan, pending
 from talkhead.weights.sound import fault
@@ -77,13 +88,12 @@ def pull_sets(
     until = Until(deadline_s, terms.cancel)
     entries = chosen(names, terms.known or manifest())
     check_licences(entries, commercial_only)
-    for repo in {file.repo.name: file.repo for _, file in entries}.values():
-        if repo.commercial is None:
-            say("weights.licence", level="warning", repo=repo.name, licence=repo.terms)
     places = terms.places(root)
     meter = Meter()
     here, missing = pending(entries, places)
     if missing:
+        for repo in repos([file for _, file in missing], commercial=None):
+            say("weights.licence", level="warning", repo=repo.name, licence=repo.terms)
         with lock.held(root, until, say, terms.report_s):
             plan = make_plan(entries, places, until)
             check_room(root, plan)
@@ -180,8 +190,7 @@ def _complete(item: Item, until: Until, meter: Meter) -> record.Seen:
         bad = _wrong(item, item.partial, until)
         if not bad.why:
             return _place(item, bad.sha256)
-        meter.count(-transfer.size(item.partial))
-        item.partial.unlink(missing_ok=True)
+        transfer.drop(item.partial, meter.count)
     raise TalkheadError(
         Code.WEIGHTS,
         f"{item.file.repo.name}/{item.remote.path} {bad.why}, twice",

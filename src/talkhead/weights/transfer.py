@@ -62,6 +62,13 @@ def size(path: Path) -> int:
         return 0
 
 
+def drop(partial: Path, count: Count) -> int:
+    """Throw away what is there; return the bytes that are left, none."""
+    count(-size(partial))
+    partial.unlink(missing_ok=True)
+    return 0
+
+
 class _LaterError(Exception):
     """An answer that asks to come again."""
 
@@ -78,7 +85,7 @@ def _attempt(wanted: Wanted, partial: Path, until: Until, count: Count) -> bool:
         partial.touch()  # a file of 0 bytes is complete before it is there
         return True
     if wanted.bytes is not None and have > wanted.bytes:
-        have = _drop(partial, count)
+        have = drop(partial, count)
     headers = {**wanted.headers, "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -97,12 +104,12 @@ def _take(
     if answer.status_code in hub.RETRIED:
         raise _LaterError(answer.status_code, _pause(answer))
     if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-        _drop(partial, count)
+        drop(partial, count)
         return False
     if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
         raise hub.refused(wanted.repo, answer.status_code)
     if have and not _continues(answer, have):
-        have = _drop(partial, count)
+        have = drop(partial, count)
         if answer.status_code == httpx.codes.PARTIAL_CONTENT:  # the wrong part: ask for it all
             return False
     announced = answer.headers.get("Content-Length")
@@ -142,12 +149,6 @@ def _other_length(partial: Path, actual: str, wanted: int) -> TalkheadError:
 def _continues(answer: httpx.Response, have: int) -> bool:
     start = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
     return answer.status_code == httpx.codes.PARTIAL_CONTENT and start == str(have)
-
-
-def _drop(partial: Path, count: Count) -> int:
-    count(-size(partial))
-    partial.unlink(missing_ok=True)
-    return 0
 
 
 def _pause(answer: httpx.Response) -> float:

@@ -81,7 +81,8 @@ def test_a_damaged_partial_file_is_thrown_away(pull: Puller, left: bytes) -> Non
 def test_a_server_with_other_ranges_starts_over(pull: Puller, fault: NoRange | WrongPart) -> None:
     pull.hub.fault("big.bin", Cut(100_000), fault)
     done = pull("big")
-    assert done.bytes == len(BIG)
+    assert pull.files()[WHERE] == BIG
+    assert len(BIG) < done.bytes <= 2 * len(BIG)
     assert len([asked for asked in pull.hub.bodies("big.bin") if "/cdn/" in asked.path]) <= 3
     assert pull.files()[WHERE] == BIG
 
