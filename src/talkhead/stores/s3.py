@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import boto3  # type: ignore[import-untyped]
@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 from pydantic import Field, SecretStr
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.media.address import parse_entry, parse_url
+from talkhead.media.address import parse_entry, parse_url, printable
 from talkhead.media.pinned import Watch, addresses
 from talkhead.request import Strict
 from talkhead.settings import S3
@@ -29,8 +29,11 @@ PART = 16 * 2**20  # bytes; larger files go in parts of this size
 CHUNK = 2**20
 LONGEST_S = 7 * 86_400  # signatures of version 4 live no longer
 RESOLVE_S = 5.0
+DIGEST = "talkhead-sha256"  # in an object's metadata
 MISSING = {"404", "NoSuchKey"}
-THERE = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+THERE = {"412", "PreconditionFailed"}
+RACING = {"409", "ConditionalRequestConflict"}  # another write is under way, or a deletion
+BUCKET = r"^[A-Za-z0-9][A-Za-z0-9._-]{1,62}$"  # no ARN, which may lead to another host
 UNCONDITIONAL = {"501", "NotImplemented"}  # of a service that knows no If-None-Match
 RIGHTS = "allow the key to get, put, list and delete in this bucket"
 HINTS = {
@@ -76,34 +79,25 @@ class S3Store:
     def put(self, file: Path, key: str, *, mime: str, sha256: str, create: bool = False) -> bool:
         """Upload file, in parts where it is large, and check what the service then holds.
 
-        A service that ignores If-None-Match can lose the race of two creators, never the check.
+        `create` is exact where the service obeys If-None-Match (AWS, MinIO, R2). Where it ignores
+        it (Supabase), an object that is there stays, but of two creators at the same moment the
+        last one wins and both may be told True.
         """
-        check_key(key)
-        extra = {
-            "ContentType": mime,
-            "CacheControl": "private, max-age=31536000, immutable",
-            "ContentDisposition": f"inline; filename*=UTF-8''{quote(key.rpartition('/')[2])}",
-            "Metadata": {"sha256": sha256},
-        }
+        extra = {**self._headers(check_key(key), mime), "Metadata": {DIGEST: sha256}}
         with _failures(Code.STORE, self.settings):
-            if create:
-                if self._head(key) is not None or not self._create(file, key, extra):
-                    return False
-            else:
-                config = TransferConfig(PART, 4, PART)
-                self._client().upload_file(
-                    str(file), self.settings.bucket, key, ExtraArgs=extra, Config=config
-                )
+            if create and (self._head(key) is not None or not self._create(file, key, extra)):
+                return False
+            if not create:
+                self._upload(file, key, extra)
             head = self._head(key)
-        if (
-            head is None
-            or head["ContentLength"] != file.stat().st_size
-            or head.get("Metadata", {}).get("sha256", sha256) != sha256
-        ):
-            raise TalkheadError(
-                Code.STORE, f"the bucket holds something else under {key}", "send the job again"
-            )
-        return True
+        if head is not None and head["ContentLength"] == file.stat().st_size:
+            if head.get("Metadata", {}).get(DIGEST, sha256) == sha256:
+                return True
+            if create:  # another creator, where the service could not tell
+                return False
+        raise TalkheadError(
+            Code.STORE, f"the bucket holds something else under {key}", "send the job again"
+        )
 
     def read(self, key: str) -> bytes | None:
         """Return a small object, or None where there is none."""
@@ -122,7 +116,7 @@ class S3Store:
             found = self._object(check_key(key))
             if found is None:
                 return False
-            total, sha256 = found["ContentLength"], found.get("Metadata", {}).get("sha256")
+            total, sha256 = found["ContentLength"], found.get("Metadata", {}).get(DIGEST)
             with closing(found["Body"]) as body:
                 write(body.iter_chunks(CHUNK), into, total, limit, tick, sha256)
         return True
@@ -153,6 +147,22 @@ class S3Store:
             )
         return Link(url, until)
 
+    def _headers(self, key: str, mime: str) -> dict[str, str]:
+        shared = "public" if self.settings.public_base else "private"
+        return {
+            "ContentType": mime,
+            "CacheControl": f"{shared}, max-age=86400",  # a key may be written again
+            "ContentDisposition": f"inline; filename*=UTF-8''{quote(key.rpartition('/')[2])}",
+        }
+
+    def _upload(self, file: Path, key: str, extra: dict[str, Any]) -> None:
+        config = TransferConfig(
+            multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=4
+        )
+        self._client().upload_file(
+            str(file), self.settings.bucket, key, ExtraArgs=extra, Config=config
+        )
+
     def _create(self, file: Path, key: str, extra: dict[str, Any]) -> bool:
         call = {"Bucket": self.settings.bucket, "Key": key, **extra}
         try:
@@ -160,6 +170,8 @@ class S3Store:
                 self._client().put_object(Body=body, IfNoneMatch="*", **call)
         except ClientError as error:
             if _code(error) in THERE:
+                return False
+            if _code(error) in RACING and self._head(key) is not None:
                 return False
             if _code(error) not in UNCONDITIONAL:
                 raise
@@ -192,17 +204,24 @@ class Given(Strict):
 
     accessId: str = Field(min_length=1)  # noqa: N815 (the platform's name)
     accessSecret: SecretStr = Field(min_length=1)  # noqa: N815
-    bucketName: str = Field(min_length=1)  # noqa: N815
+    bucketName: str = Field(pattern=BUCKET)  # noqa: N815
     endpointUrl: str = Field(min_length=1)  # noqa: N815
 
 
 def from_request(s3config: object, private_hosts: Sequence[str] = ()) -> S3:
     """Return settings for a request's s3Config, or raise E_INPUT_VALIDATION.
 
-    The endpoint must be https on the public network, or one of the operator's private hosts.
+    The endpoint must be https, and public or one of the operator's private hosts. A name that leads elsewhere later on
+    gains nothing: its server has to show a certificate for that name before it hears a request.
     """
     given = validate(Given, s3config, "s3Config")
-    _vet_endpoint(given.endpointUrl, private_hosts)
+    try:
+        _vet_endpoint(given.endpointUrl, private_hosts)
+    except TalkheadError as error:
+        name = "s3Config.endpointUrl"
+        raise TalkheadError(
+            Code.INPUT, f"{name}: {error.message}", error.hint, fields=[name]
+        ) from error
     return S3(
         kind="s3",
         bucket=given.bucketName,
@@ -213,38 +232,25 @@ def from_request(s3config: object, private_hosts: Sequence[str] = ()) -> S3:
 
 
 def _vet_endpoint(endpoint: str, private_hosts: Sequence[str]) -> None:
+    url = parse_url(endpoint)
+    if url.scheme != "https":
+        raise TalkheadError(Code.INPUT, f"{url.shown} is not https", "use https")
+    if "?" in endpoint or "#" in endpoint:
+        raise TalkheadError(Code.INPUT, f"{url.shown} has a query", "leave it out")
     try:
-        url = parse_url(endpoint)
         private = [parse_entry(text) for text in private_hosts]
         addresses(url, private, Watch.starting(RESOLVE_S), RESOLVE_S)
-    except TalkheadError as error:
-        raise TalkheadError(
-            Code.INPUT, error.message, error.hint, fields=["s3Config.endpointUrl"]
-        ) from error
     except OSError as error:
         raise TalkheadError(
-            Code.INPUT,
-            "s3Config.endpointUrl: its host is not known",
-            "correct the URL",
-            fields=["s3Config.endpointUrl"],
+            Code.INPUT, f"{url.shown} was not found by its name", "check the host's name"
         ) from error
-    if url.scheme != "https":
-        raise TalkheadError(
-            Code.INPUT,
-            f"{url.shown} is not https",
-            "use https",
-            fields=["s3Config.endpointUrl"],
-        )
 
 
 def _connected(settings: S3, endpoint: str | None) -> Any:
     """Return a client; the checksums that newer SDKs add are refused by R2 and older servers."""
-    host = (urlsplit(endpoint).hostname or "") if endpoint else "amazonaws.com"
-    aws = host.endswith(("amazonaws.com", "amazonaws.com.cn"))
-    style: Literal["path", "virtual"] = "virtual" if aws else "path"
     config = Config(
         signature_version="s3v4",
-        s3={"addressing_style": style if settings.addressing == "auto" else settings.addressing},
+        s3={"addressing_style": _style(settings, endpoint)},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         retries={"mode": "standard", "max_attempts": 5},
@@ -254,10 +260,11 @@ def _connected(settings: S3, endpoint: str | None) -> Any:
     )
     with _failures(Code.STORE, settings):
         try:
-            return boto3.session.Session().client(
+            session = boto3.session.Session()
+            return session.client(
                 "s3",
                 endpoint_url=endpoint,
-                region_name=settings.region,
+                region_name=_region(settings, endpoint, session.region_name),
                 aws_access_key_id=_plain(settings.access_key),
                 aws_secret_access_key=_plain(settings.secret_key),
                 aws_session_token=_plain(settings.session_token),
@@ -268,6 +275,24 @@ def _connected(settings: S3, endpoint: str | None) -> Any:
             raise TalkheadError(
                 Code.INPUT, "the store's endpoint is not a URL", "correct endpoint"
             ) from error
+
+
+def _style(settings: S3, endpoint: str | None) -> str:
+    if settings.addressing != "auto":
+        return settings.addressing
+    host = (urlsplit(endpoint).hostname or "") if endpoint else ".amazonaws.com"
+    return "virtual" if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else "path"
+
+
+def _region(settings: S3, endpoint: str | None, found: str | None) -> str:
+    """Return the region to sign for; AWS knows no `auto`, but boto3 may know the machine's."""
+    if endpoint or settings.region != "auto":
+        return settings.region
+    if not found:
+        raise TalkheadError(
+            Code.INPUT, "the store has no region", "set region: AWS wants the bucket's own"
+        )
+    return found
 
 
 def _plain(secret: SecretStr | None) -> str | None:
@@ -297,6 +322,6 @@ def _failures(code: Code, settings: S3) -> Iterator[None]:
         name = _code(cause) if isinstance(cause, ClientError) else type(cause).__name__
         raise TalkheadError(
             code,
-            f"bucket {settings.bucket!r}: {name or 'the service refused'}",
+            f"bucket {settings.bucket!r}: {printable(name) or 'the service refused'}",
             HINTS.get(name, "the store may be back later: send the job again"),
         ) from error
