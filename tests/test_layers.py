@@ -34,6 +34,7 @@ RANK = {
     "registry": 1,
     "validation": 1,
     "settings": 1,
+    "environment": 1,
     "result": 1,
     "request": 1,
     "redaction": 1,

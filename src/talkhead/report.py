@@ -139,6 +139,6 @@ def named(error: Exception, stage: str | None) -> TalkheadError:
     return TalkheadError(
         Code.INTERNAL,
         f"unexpected {type(error).__name__}: {error}",
-        "please report this; --verbose shows the traceback",
+        "please report this; the log, or --verbose, shows the traceback",
         stage=stage,
     )
