@@ -103,7 +103,7 @@ def _fault(fake: FakeS3, method: str, target: str, headers: Any, body: bytes) ->
     return None if good else "SignatureDoesNotMatch"
 
 
-def _handler(fake: FakeS3) -> type[BaseHTTPRequestHandler]:
+def _handler(fake: FakeS3) -> type[BaseHTTPRequestHandler]:  # noqa: C901 (one class)
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 5
@@ -197,6 +197,6 @@ def _handler(fake: FakeS3) -> type[BaseHTTPRequestHandler]:
             fake.objects[key] = (b"".join(parts[n] for n in sorted(parts)), kept)
             self.answer(200, b'<R><ETag>"e"</ETag></R>')
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = serve
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = serve  # noqa: N815 (the base class asks by these names)
 
     return Handler
