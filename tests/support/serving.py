@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.cards import plain_portrait, seven_seconds
 from support.harness import TALKHEAD
 from support.hosting import alive
@@ -131,6 +133,8 @@ def working(
             began = time.monotonic()
             assert worker.stop() == 0
             assert time.monotonic() - began < 5, "an idle worker ends at once"
+            with pytest.raises(ProcessLookupError):  # nothing of its group lives on
+                os.killpg(worker.process.pid, 0)
     finally:
         worker.sweep()
         worker.process.wait(10)

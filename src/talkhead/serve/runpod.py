@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -120,10 +120,8 @@ class Front:
 
         return post
 
-    def _unheard(self, job_id: str) -> Any:
+    def _unheard(self, job_id: str) -> Callable[[Exception], None]:
         def tell(error: Exception) -> None:
-            logs.event(
-                "delivery.retry", level="warning", job_id=job_id, what="progress", error=str(error)
-            )
+            logs.event("job.progress", job_id=job_id, level="warning", undelivered=str(error))
 
         return tell

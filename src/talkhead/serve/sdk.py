@@ -46,7 +46,6 @@ def log_through_ours() -> None:
             logs.event("log.library", level=level, job_id=job_id, logger="runpod", message=text)
 
     theirs.log = log
-    theirs.set_level("INFO")  # also keeps it from formatting what we drop
 
 
 def attend(
