@@ -104,8 +104,8 @@ def test_get_leaves_nothing(s3: FakeS3, tmp_path: Path) -> None:
     "endpoint", ["http://1.1.1.1", "https://127.0.0.1", "https://169.254.169.254", "ftp://x", "x"]
 )
 def test_a_requests_own_bucket_is_public(endpoint: str) -> None:
-    given = {"accessId": "a", "accessSecret": "s", "bucketName": "b"}
-    assert from_request({**given, "endpointUrl": "https://1.1.1.1"}).bucket == "b"
+    given = {"accessId": "a", "accessSecret": "s", "bucketName": "bucket"}
+    assert from_request({**given, "endpointUrl": "https://1.1.1.1"}).bucket == "bucket"
     for bad in ({**given, "endpointUrl": endpoint}, given, [], {**given, "accessSecret": ""}):
         with pytest.raises(TalkheadError) as caught:
             from_request(bad)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from support.fake_supabase import FakeSupabase
 
+from support.fake_supabase import FakeSupabase
 from talkhead.errors import TalkheadError
 from talkhead.settings import Supabase
 from talkhead.stores.supabase import SupabaseStore
