@@ -24,7 +24,7 @@ from talkhead.stores.keys import safe_part
 def _settings(kind: str, folder: Path, stack: ExitStack) -> Local | S3 | Supabase | Inline:
     if kind == "s3":
         s3 = stack.enter_context(FakeS3())
-        keys = {"access_key": SecretStr(s3.access), "secret_key": SecretStr(s3.secret)}
+        keys = {"access_key": SecretStr(s3.access_key), "secret_key": SecretStr(s3.secret_key)}
         return S3(kind="s3", bucket=s3.bucket, endpoint=s3.url, **keys)
     if kind == "supabase":
         it = stack.enter_context(FakeSupabase())

@@ -211,8 +211,9 @@ class Given(Strict):
 def from_request(s3config: object, private_hosts: Sequence[str] = ()) -> S3:
     """Return settings for a request's s3Config, or raise E_INPUT_VALIDATION.
 
-    The endpoint must be https, and public or one of the operator's private hosts. A name that leads elsewhere later on
-    gains nothing: its server has to show a certificate for that name before it hears a request.
+    The endpoint must be https, and public or one of the operator's private hosts. A name that
+    leads elsewhere later on gains nothing: its server has to show a certificate for that name
+    before it hears a request.
     """
     given = validate(Given, s3config, "s3Config")
     try:
