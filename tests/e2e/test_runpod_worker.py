@@ -22,7 +22,8 @@ SMALL = 64 * 1024
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return Ground(tmp_path_factory.mktemp("worker"))
+    mapped = json.dumps({"infinitetalk": "testcard"})
+    return Ground(tmp_path_factory.mktemp("worker"), TALKHEAD_COMPAT_ENGINES=mapped)
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +111,16 @@ def test_wrong_input_is_told_as_json(plane: Platform, worker: Worker) -> None:
 
 
 def test_an_older_payload_is_answered_in_its_shape(plane: Platform, worker: Worker) -> None:
-    payload = {"input_image_url": "volume:portrait.png", "driving_video_path": "a.mp4", "odd": 1}
-    ended = plane.ask(payload)
-    assert error_of(ended)["code"] in ("E_UNSUPPORTED", "E_PIPELINE_LOAD")
+    media = {"image_url": "volume:portrait.png", "wav_url": "volume:speech.wav"}
+    ended = plane.ask({**media, "width": 320, "height": 256, "max_frame": 25, "wav_ulr": 1})
+    assert ended["status"] == "COMPLETED", ended
+    assert base64.b64decode(ended["output"]["video"])[4:8] == b"ftyp"
+    result = ended["output"]["result"]
+    assert "data" not in result["outputs"][0]  # once is enough
+    warnings = result["warnings"]
+    unknown = next(notice for notice in warnings if notice["code"] == "W_UNKNOWN")
+    assert unknown["field"] == "wav_ulr"
+    assert "did you mean 'wav_url'" in unknown["message"]
     refused = plane.ask({"action": "lipsync", "portrait_image": 7, "audio": "a.wav"})
     assert error_of(refused)["code"] == "E_INPUT_VALIDATION"
     assert refused["output"]["status"] == "error"

@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from support.cards import plain_portrait, seven_seconds
 from support.harness import TALKHEAD
 from support.hosting import alive
@@ -43,8 +41,7 @@ class Ground:
             "TALKHEAD_ENGINES": json.dumps(ENGINES),
             "TALKHEAD_JOBS": str(self.jobs),
             "TALKHEAD_VOLUMES": json.dumps([str(self.volume)]),
-            "TALKHEAD_STORE__KIND": "local",
-            "TALKHEAD_STORE__ROOT": str(self.store),
+            "TALKHEAD_STORE": json.dumps({"kind": "local", "root": str(self.store)}),
             **more,
         }
 
@@ -111,6 +108,15 @@ class Worker:
             time.sleep(0.01)
         self.sweep()  # the SDK's heartbeat lives on; on the platform it goes with the container
 
+    def see_it_all_gone(self) -> None:
+        """Wait for the end of its heartbeat and of what else belonged to it."""
+        deadline = time.monotonic() + 5
+        with suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.01)
+            raise AssertionError("a process of the worker lives on")
+
     def sweep(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -133,8 +139,7 @@ def working(
             began = time.monotonic()
             assert worker.stop() == 0
             assert time.monotonic() - began < 5, "an idle worker ends at once"
-            with pytest.raises(ProcessLookupError):  # nothing of its group lives on
-                os.killpg(worker.process.pid, 0)
+            worker.see_it_all_gone()
     finally:
         worker.sweep()
         worker.process.wait(10)

@@ -5,11 +5,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from support.fake_s3 import FakeS3
 from support.hosting import memory_mb
 from support.plane import Platform, platform
 from support.serving import Ground, Worker, card, working
@@ -25,7 +27,7 @@ class Load:
 
     plane: Platform
     worker: Worker
-    ground: Ground
+    s3: FakeS3
     keys: list[str] = field(default_factory=list)  # of jobs that went well
     kinds: Counter[str] = field(default_factory=Counter)
     parent_mb: list[float] = field(default_factory=list)
@@ -92,15 +94,20 @@ def lost(load: Load) -> str:
 
 def outage(load: Load) -> str:
     """The store is away; once it is back, the job goes on with what it had rendered."""
-    prefix = f"away-{sum(load.kinds.values())}"
-    load.ground.store.mkdir(exist_ok=True)
-    (load.ground.store / prefix).write_text("a file where a folder should be")
-    job = load.plane.run(card(output={"prefix": prefix}))
+    load.s3.fail(1000, 503, "PUT")  # writes alone: work begins, and ends in front of a shut door
+    job = load.plane.run(card())
     load.failed(job, "E_UPLOAD")
-    (load.ground.store / prefix).unlink()
+    load.s3._failures.clear()
     load.plane.post(f"retry/{job}")
     assert load.done(job)["segments"] == {"total": 1, "resumed": 1}
     return job
+
+
+def hiccup(load: Load) -> str:
+    """The store refuses twice, which nobody notices."""
+    load.s3.fail(1, 503, "PUT")
+    load.s3.fail(1, 0, "PUT")
+    return good(load)
 
 
 def crash(load: Load) -> str:
@@ -112,17 +119,18 @@ def crash(load: Load) -> str:
 
 
 TURN: tuple[Kind, ...] = (
-    good, bad, duplicate, good, cancelled, good, outage, huge, good, late,
-    good, duplicate, good, bad, lost, good, good, cancelled, good, duplicate,
+    good, bad, duplicate, good, cancelled, hiccup, outage, huge, good, late,
+    good, duplicate, good, bad, lost, good, good, cancelled, hiccup, duplicate,
 )  # fmt: skip
 CRASHES = (3, 8)  # early, so that the rest shows how one child's memory grows
 
 
 def soak(folder: Path, jobs: int, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Run so many jobs, check that each ended once and left nothing; return the figures."""
-    ground = Ground(folder)
-    with platform() as plane, working(ground, plane) as worker:
-        load = Load(plane, worker, ground)
+    with FakeS3() as s3, platform() as plane, ExitStack() as stack:
+        ground = Ground(folder, **store_env(s3))
+        worker = stack.enter_context(working(ground, plane))
+        load = Load(plane, worker, s3)
         began = time.monotonic()
         for number in range(jobs):
             kind = crash if number in CRASHES else TURN[number % len(TURN)]
@@ -135,6 +143,8 @@ def soak(folder: Path, jobs: int, say: Callable[[str], None] = lambda _: None) -
         assert not plane.events(None, "late")
         assert all(entry.status in FINAL for entry in plane.plane.jobs.values())
         assert ground.left() == []
+        assert not s3.uploads  # half-made ones
+        assert not [key for key in s3.objects if "probe" in key]
         found = {
             "jobs": jobs,
             "seconds": round(seconds, 1),
@@ -148,6 +158,21 @@ def soak(folder: Path, jobs: int, say: Callable[[str], None] = lambda _: None) -
         }
     shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+def store_env(s3: FakeS3) -> dict[str, str]:
+    """Return the variables of a worker that delivers to this store."""
+    return {
+        "TALKHEAD_STORE": json.dumps(
+            {
+                "kind": "s3",
+                "bucket": s3.bucket,
+                "endpoint": s3.url,
+                "access_key": s3.access_key,
+                "secret_key": s3.secret_key,
+            }
+        ),
+    }
 
 
 def one_end(plane: Platform, job: str) -> None:
