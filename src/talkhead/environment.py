@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,8 +11,14 @@ from talkhead.errors import Code, TalkheadError
 Env = Mapping[str, str]
 Names = tuple[str, ...]  # of one setting; the first that is set counts
 
-_AWS_HOST = re.compile(r"(?P<bucket>.+)\.(?P<host>s3[.-](?P<region>[a-z0-9-]+)\.amazonaws\.com)")
-_SPACES = re.compile(r"(?P<bucket>.+)\.(?P<host>(?P<region>[a-z0-9]+)\.digitaloceanspaces\.com)")
+# Hosts of services that put the bucket before their own name.
+_WITH_BUCKET = re.compile(
+    r"(?P<bucket>.+)\.(?P<host>"
+    r"s3[.-](?:[a-z0-9-]+\.)?(?:amazonaws\.com(?:\.cn)?|backblazeb2\.com|wasabisys\.com)"
+    r"|[a-z0-9]+\.digitaloceanspaces\.com"
+    r"|[0-9a-f]{32}\.(?:[a-z]+\.)?r2\.cloudflarestorage\.com)"
+)
+_S3_NEEDS = ("S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,7 @@ class Family:
     finish: Callable[[dict[str, str]], dict[str, Any]]
     may: dict[str, Names] = field(default_factory=dict)
     begun: Names = ()  # names that show that this family is meant; none: all of `needs`
+    signs: Names = ()  # names that show that this family is about
 
 
 def store_of(env: Env) -> dict[str, Any] | None:
@@ -32,7 +39,7 @@ def store_of(env: Env) -> dict[str, Any] | None:
     Raises E_INPUT_VALIDATION where two families are complete, or none is and one was begun.
     """
     env = {name: value.strip() for name, value in env.items() if value.strip()}
-    families = [_aws(env) if family is AWS else family for family in FAMILIES]
+    families = [_aws(env), *FAMILIES]
     whole = [family for family in families if not _lacking(family, env)]
     if len(whole) > 1:
         raise TalkheadError(
@@ -71,21 +78,26 @@ def _begun(family: Family, env: Env) -> bool:
 
 
 def _aws(env: Env) -> Family:
-    """Return AWS's family; S3_BUCKET counts for it where S3_ACCESS_KEY does not claim it."""
-    if "S3_ACCESS_KEY" in env or "S3_SECRET_KEY" in env or "AWS_ACCESS_KEY_ID" not in env:
+    """Return AWS's family; S3_BUCKET counts for it where nothing else of S3_* is there."""
+    if any(name in env for name in _S3_NEEDS) or not any(name in env for name in AWS.signs):
         return AWS
     bucket = (*AWS.needs["bucket"], "S3_BUCKET")
-    return Family(AWS.name, {**AWS.needs, "bucket": bucket}, AWS.finish, AWS.may, AWS.begun)
+    return replace(AWS, needs={**AWS.needs, "bucket": bucket}, begun=bucket)
 
 
 def _s3(found: dict[str, str]) -> dict[str, Any]:
+    if "endpoint" in found:
+        _refuse_bare(found["endpoint"], "S3_ENDPOINT or AWS_ENDPOINT_URL")
     return {"kind": "s3", **found}
 
 
 def _r2(found: dict[str, str]) -> dict[str, Any]:
     where = found.pop("endpoint")
-    if "://" not in where:  # an account id
-        where = f"https://{where}.r2.cloudflarestorage.com"
+    if "://" not in where:
+        host = where if "." in where else f"{where}.r2.cloudflarestorage.com"
+        where = f"https://{host}"
+    # the dashboard shows the endpoint with the bucket behind it
+    where = where.rstrip("/").removesuffix(f"/{found['bucket']}")
     return {"kind": "s3", "region": "auto", "endpoint": where, **found}
 
 
@@ -100,22 +112,34 @@ def _minio(found: dict[str, str]) -> dict[str, Any]:
 
 def _bucket(found: dict[str, str]) -> dict[str, Any]:
     """Read the bucket out of the endpoint where it is a part of its host or its path."""
+    _refuse_bare(found["endpoint"], "BUCKET_ENDPOINT_URL")
     url = urlsplit(found["endpoint"])
-    host, path = url.netloc, url.path.strip("/")
-    for pattern in (_AWS_HOST, _SPACES):
-        if match := pattern.fullmatch(host):
-            found.setdefault("region", match["region"])
-            found.setdefault("bucket", match["bucket"])
-            host = match["host"]
-    if path and "bucket" not in found:
-        path, _, found["bucket"] = path.rpartition("/")
-    elif path.rpartition("/")[2] == found.get("bucket"):
-        path = path.rpartition("/")[0]
-    if "bucket" not in found:
+    host, path, told = url.netloc, url.path.strip("/"), found.pop("bucket", "")
+    named = ""
+    if match := _WITH_BUCKET.fullmatch(host):
+        named, host = match["bucket"], match["host"]
+    elif told and host.startswith(f"{told}."):
+        named, host = told, host.removeprefix(f"{told}.")
+    elif path and told in {"", path.rpartition("/")[2]}:
+        path, _, named = path.rpartition("/")
+    if not (named or told):
         raise TalkheadError(
             Code.INPUT, "BUCKET_ENDPOINT_URL names no bucket", "set BUCKET_NAME as well"
         )
-    return {"kind": "s3", **found, "endpoint": f"{url.scheme}://{host}/{path}".rstrip("/")}
+    if named and told and named != told:
+        raise TalkheadError(
+            Code.INPUT,
+            f"BUCKET_NAME is {told!r} and BUCKET_ENDPOINT_URL names {named!r}",
+            "unset BUCKET_NAME, or take the bucket out of the URL",
+        )
+    endpoint = f"{url.scheme}://{host}/{path}".rstrip("/")
+    return {"kind": "s3", **found, "endpoint": endpoint, "bucket": named or told}
+
+
+def _refuse_bare(endpoint: str, names: str) -> None:
+    url = urlsplit(endpoint)
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        raise TalkheadError(Code.INPUT, f"{names} is not a URL", "write https://host")
 
 
 def _supabase(found: dict[str, str]) -> dict[str, Any]:
@@ -133,6 +157,7 @@ AWS = Family(
         "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
     },
     begun=("AWS_BUCKET", "AWS_S3_BUCKET"),  # keys and regions serve many other ends
+    signs=("AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_DEFAULT_REGION"),
 )
 FAMILIES = (
     Family(
@@ -187,5 +212,4 @@ FAMILIES = (
         },
         _supabase,
     ),
-    AWS,
 )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, SecretStr, Tag, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from talkhead.environment import store_of
 from talkhead.errors import Code, TalkheadError
 from talkhead.redaction import secret_name
 from talkhead.request import Strict
@@ -184,19 +185,40 @@ class Settings(BaseSettings):
         return self
 
 
-def load() -> Settings:
-    """Return the settings of this process, or raise E_INPUT_VALIDATION naming the variable."""
+def load(*, aliases: bool = False) -> Settings:
+    """Return the settings of this process, or raise E_INPUT_VALIDATION naming the variable.
+
+    With `aliases`, the store may also be described by the names of older systems, R2_* and the
+    like, unless the settings choose one; what those names cannot say, such as
+    TALKHEAD_STORE__CA_BUNDLE, is added.
+    """
     try:
-        return Settings()
+        return Settings(**_older_store() if aliases else {})
     except ValidationError as error:
         lines = [
-            f"{'TALKHEAD_' + '__'.join(map(str, e['loc'])).upper() + ': ' if e['loc'] else ''}"
-            f"{e['msg'].removeprefix('Value error, ')}"
+            f"{_variable(e['loc'])}{e['msg'].removeprefix('Value error, ')}"
             for e in error.errors(include_url=False, include_input=False)
         ]
         raise TalkheadError(
             Code.INPUT, "; ".join(lines), "correct or unset the environment variable"
         ) from error
+
+
+def _variable(path: tuple[int | str, ...]) -> str:
+    """Return the variable behind a path into the settings, for the front of a message."""
+    if not path:
+        return ""
+    kinds = {"local", "s3", "supabase", "inline"}  # pydantic puts the kind into the path
+    parts = [str(part) for at, part in enumerate(path) if not (at == 1 and part in kinds)]
+    return f"TALKHEAD_{'__'.join(parts).upper()}: "
+
+
+def _older_store() -> dict[str, Any]:
+    chosen = {f"TALKHEAD_STORE{part}" for part in ("", "__KIND", "__ROOT")}
+    if chosen.intersection(name.upper() for name in os.environ):
+        return {}
+    found = store_of(os.environ)
+    return {} if found is None else {"store": found}
 
 
 def secrets_of_environment() -> frozenset[str]:

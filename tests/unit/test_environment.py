@@ -1,17 +1,20 @@
 """The names of the older systems."""
 
+import os
+
 import pytest
 from pydantic import TypeAdapter
 
 from talkhead.environment import store_of
 from talkhead.errors import Code, TalkheadError
-from talkhead.settings import StoreSettings
+from talkhead.settings import StoreSettings, load
 
 KEYS = {"access_key": "a", "secret_key": "s"}
 R2 = {"R2_ACCESS_KEY_ID": "a", "R2_SECRET_ACCESS_KEY": "s", "R2_BUCKET_NAME": "b"}
 MINIO = {"MINIO_ENDPOINT": "h:9", "MINIO_ACCESS_KEY": "a", "MINIO_SECRET_KEY": "s"}
 S3 = {"S3_ENDPOINT": "https://e", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "s", "S3_BUCKET": "b"}
 BUCKET = {"BUCKET_ACCESS_KEY_ID": "a", "BUCKET_SECRET_ACCESS_KEY": "s"}
+NAMED = {"BUCKET_NAME": "b"}
 AWS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "eu-west-1"}
 SUPABASE = {"SUPABASE_URL": "https://p.supabase.co", "SUPABASE_BUCKET": "b"}
 
@@ -25,12 +28,22 @@ SUPABASE = {"SUPABASE_URL": "https://p.supabase.co", "SUPABASE_BUCKET": "b"}
         (MINIO | {"MINIO_BUCKET": "b", "MINIO_USE_SSL": "True"}, "https://h:9", "b", "us-east-1"),
         (S3 | AWS, "https://e", "b", None),
         (AWS | {"S3_BUCKET": "b"}, None, "b", "eu-west-1"),
+        (R2 | {"R2_ENDPOINT_URL": "x.example/b/"}, "https://x.example", "b", "auto"),
         (BUCKET | {"BUCKET_ENDPOINT_URL": "https://e/b"}, "https://e", "b", None),
-        (
-            BUCKET | {"BUCKET_ENDPOINT_URL": "https://b.s3.eu-west-1.amazonaws.com"},
-            "https://s3.eu-west-1.amazonaws.com",
-            "b",
-            "eu-west-1",
+        (BUCKET | {"BUCKET_ENDPOINT_URL": "https://e/x/b"}, "https://e/x", "b", None),
+        (BUCKET | NAMED | {"BUCKET_ENDPOINT_URL": "https://e/b"}, "https://e", "b", None),
+        (BUCKET | NAMED | {"BUCKET_ENDPOINT_URL": "https://e/x"}, "https://e/x", "b", None),
+        (BUCKET | NAMED | {"BUCKET_ENDPOINT_URL": "https://b.e:9"}, "https://e:9", "b", None),
+        *(
+            (BUCKET | {"BUCKET_ENDPOINT_URL": f"https://b.{host}"}, f"https://{host}", "b", None)
+            for host in (
+                "s3.eu-west-1.amazonaws.com",
+                "s3-eu-west-1.amazonaws.com",
+                "s3.amazonaws.com",
+                "nyc3.digitaloceanspaces.com",
+                "s3.us-west-004.backblazeb2.com",
+                f"{'0f' * 16}.r2.cloudflarestorage.com",
+            )
         ),
     ],
 )
@@ -67,9 +80,62 @@ def test_nothing_meant(env: dict[str, str]) -> None:
         (SUPABASE, "SUPABASE_SERVICE_KEY"),
         (MINIO | {"MINIO_BUCKET": "b", "MINIO_USE_SSL": "maybe"}, "MINIO_USE_SSL"),
         (BUCKET | {"BUCKET_ENDPOINT_URL": "https://e"}, "no bucket"),
+        (
+            BUCKET | NAMED | {"BUCKET_ENDPOINT_URL": "https://c.s3.amazonaws.com"},
+            "is 'b' and .* 'c'",
+        ),
+        (BUCKET | NAMED | {"BUCKET_ENDPOINT_URL": "e.example"}, "BUCKET_ENDPOINT_URL is not"),
+        (S3 | {"S3_ENDPOINT": "e.example"}, "S3_ENDPOINT .* is not a URL"),
+        ({"S3_BUCKET": "b"}, r"S3_\*, without S3_ENDPOINT, S3_ACCESS_KEY"),
+        ({"S3_BUCKET": "b", "AWS_ACCESS_KEY_ID": "a"}, r"AWS_\*, without AWS_REGION"),
+        (AWS | {"S3_BUCKET": "b", "S3_ENDPOINT": "https://e"}, r"S3_\*, without S3_ACCESS_KEY"),
     ],
 )
 def test_unclear(env: dict[str, str], said: str) -> None:
     with pytest.raises(TalkheadError, match=said) as caught:
         store_of(env)
     assert caught.value.code is Code.INPUT
+
+
+@pytest.fixture
+def r2(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Describe a store by R2's names alone."""
+    others = ("TALKHEAD_STORE", "AWS_", "S3_", "SUPABASE_", "BUCKET_", "MINIO_")
+    for name in [name for name in os.environ if name.startswith(others)]:
+        monkeypatch.delenv(name)
+    for name, value in (R2 | {"R2_ACCOUNT_ID": "x"}).items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_older_names_are_read_when_asked_for(r2: pytest.MonkeyPatch) -> None:
+    assert load().store.kind == "local"
+    found = load(aliases=True)
+    assert (found.store.kind, found.store.model_dump()["bucket"]) == ("s3", "b")
+    assert "store" in found.model_fields_set
+
+
+def test_our_names_add_to_older_ones(r2: pytest.MonkeyPatch) -> None:
+    r2.setenv("TALKHEAD_STORE__PREFIX", "results")
+    r2.setenv("TALKHEAD_STORE__CA_BUNDLE", "ca.pem")
+    found = load(aliases=True).store.model_dump()
+    assert (found["kind"], found["prefix"], str(found["ca_bundle"])) == ("s3", "results", "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TALKHEAD_STORE__KIND", "local"),
+        ("talkhead_store__root", "out"),
+        ("TALKHEAD_STORE", '{"kind": "local"}'),
+    ],
+)
+def test_our_names_choose(r2: pytest.MonkeyPatch, name: str, value: str) -> None:
+    r2.setenv(name, value)
+    assert load(aliases=True).store.kind == "local"
+
+
+def test_errors_name_the_variable(r2: pytest.MonkeyPatch) -> None:
+    r2.setenv("TALKHEAD_STORE__KIND", "s3")
+    with pytest.raises(TalkheadError, match=r"^TALKHEAD_STORE__BUCKET: "):
+        load(aliases=True)

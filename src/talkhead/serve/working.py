@@ -37,7 +37,7 @@ def work(*, tied: bool) -> None:
     `tied` is for a worker that this program started itself: it ends with its starter, and its
     results may stay on this machine.
     """
-    found = settings.load()
+    found = settings.load(aliases=True)
     logs.setup(found)
     _need_sdk()
     if not settings.on_runpod():

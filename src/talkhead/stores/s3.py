@@ -1,5 +1,6 @@
 """A bucket behind the S3 protocol: AWS, Cloudflare R2, MinIO, Supabase's S3 endpoint."""
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -35,6 +36,9 @@ THERE = {"412", "PreconditionFailed"}
 RACING = {"409", "ConditionalRequestConflict"}  # another write is under way, or a deletion
 BUCKET = r"^[A-Za-z0-9][A-Za-z0-9._-]{1,62}$"  # no ARN, which may lead to another host
 UNCONDITIONAL = {"501", "NotImplemented"}  # of a service that knows no If-None-Match
+REGION = re.compile(
+    r"s3[.-](?P<region>[a-z0-9-]+)\.(amazonaws\.com(\.cn)?|backblazeb2\.com|wasabisys\.com)"
+)
 RIGHTS = "allow the key to get, put, list and delete in this bucket"
 HINTS = {
     "403": RIGHTS,  # HEAD brings no code
@@ -286,9 +290,12 @@ def _style(settings: S3, endpoint: str | None) -> str:
 
 
 def _region(settings: S3, endpoint: str | None, found: str | None) -> str:
-    """Return the region to sign for; AWS knows no `auto`, but boto3 may know the machine's."""
-    if endpoint or settings.region != "auto":
+    """Return the region to sign for. Many hosts name it; AWS's own may be the machine's."""
+    if settings.region != "auto":
         return settings.region
+    if endpoint:
+        named = REGION.fullmatch(urlsplit(endpoint).hostname or "")
+        return named["region"] if named else "auto"
     if not found:
         raise TalkheadError(
             Code.INPUT, "the store has no region", "set region: AWS wants the bucket's own"
