@@ -75,6 +75,19 @@ def test_it_is_refused_where_nobody_could_fetch_a_result(cli: Cli) -> None:
     assert "TALKHEAD_STORE__KIND" in ended.err
 
 
+def test_an_older_system_s_names_give_it_a_store(cli: Cli) -> None:
+    ended = cli(
+        "worker",
+        RUNPOD_WEBHOOK_GET_JOB="http://127.0.0.1:9/job-take/$ID?",
+        R2_BUCKET="b",
+        R2_ACCOUNT_ID="a",
+        R2_ACCESS_KEY_ID="i",
+        R2_SECRET_ACCESS_KEY="s",
+    )
+    assert "TALKHEAD_STORE__KIND" not in ended.err  # but the engine is not set either
+    assert "TALKHEAD_ENGINE" in ended.err
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_serving_ends_with_all_that_it_started(cli: Cli, how: signal.Signals) -> None:
     run = cli.start("worker", "--serve", "--port", "0")

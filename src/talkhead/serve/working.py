@@ -109,7 +109,7 @@ async def _platform(place: Place) -> AsyncIterator[tuple[str, Any, Process]]:
     from talkhead.serve.plane import Plane  # noqa: PLC0415
 
     plane, more = Plane(), {}
-    if settings.load().engine == "auto":
+    if settings.load(aliases=True).engine == "auto":
         more["TALKHEAD_ENGINE"] = "draft"
         _say("note: TALKHEAD_ENGINE is not set; here `engine: auto` is the draft engine")
     async with serving(plane, place.host, place.port) as base:
