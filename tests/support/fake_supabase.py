@@ -1,30 +1,87 @@
 """Supabase Storage's REST interface as measured: most errors are a 400 with the truth inside."""
 
+import base64
+import hashlib
+import hmac
 import json
+import re
 import threading
 import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, Self
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+SECRET = b"project-jwt-secret"
+KEY = re.compile(r"[\w/!.*'() &$@=;:+,?-]+", re.ASCII)
+ABSENT = (404, "not_found", "NoSuchKey", "Object not found")
+NO_BUCKET = (404, "Bucket not found", "NoSuchBucket", "Bucket not found")
+BAD_JWT = (403, "Unauthorized", "AccessDenied", "signature verification failed")
+BAD_TOKEN = (400, "InvalidJWT", "InvalidJWT", "jwt expired")
+POLICY = (403, "Unauthorized", "AccessDenied", "new row violates row-level security policy")
+BUSY = (503, "acquiring_lock_timeout", "LockTimeout", "acquiring lock timeout")
 
 
+@dataclass(frozen=True)
+class Kept:
+    content: bytes
+    mime: str
+    cache: str
+    beside: dict[str, str] | None  # user metadata
+
+
+@dataclass
 class FakeSupabase:
-    """`with FakeSupabase() as it: it.url, it.key, it.bucket, it.objects, it.fail(n, status)`."""
+    """`with FakeSupabase() as it: it.url, it.key, it.bucket, it.objects, it.fail(n, status)`.
 
-    key, bucket, limit = "service-canary", "bucket", 40 * 2**20
+    `fail` answers with a status of HTTP's own, as gateways do, and `busy` with one inside a 400;
+    `cut` ends an upload unanswered, and a download after half of its body.
+    """
 
-    def __init__(self) -> None:
-        self.objects: dict[str, tuple[bytes, str]] = {}
-        self.refuse: tuple[int, str] | None = None  # status and error of every upload
-        self.failing: list[int] = []
-        self.lock = threading.Lock()
+    bucket: str = "bucket"
+    public: bool = False
+    limit: int = 40 * 2**20
+    mimes: tuple[str, ...] = ()
+    keeps: bool = True  # user metadata
+    lost: int = 0  # bytes at the end of what is kept
+    outage: bool = False
+    objects: dict[str, Kept] = field(default_factory=dict)
+    seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    _failing: list[tuple[str, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.key, self.anon = jwt({"role": "service_role"}), jwt({"role": "anon"})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server.daemon_threads = False
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     def fail(self, times: int, status: int) -> None:
-        self.failing += [status] * times
+        with self.lock:
+            self._failing += [("http", status)] * times
+
+    def busy(self, times: int) -> None:
+        with self.lock:
+            self._failing += [("body", 503)] * times
+
+    def cut(self, after: int = 0) -> None:
+        """Cut the request that follows `after` others."""
+        with self.lock:
+            self._failing += [("", 0)] * after + [("cut", 0)]
+
+    def forget_answer(self) -> None:
+        """Do the next upload, and answer it with a 502 as a gateway does."""
+        with self.lock:
+            self._failing.append(("forget", 502))
+
+    def failure(self) -> tuple[str, int] | None:
+        with self.lock:
+            return self._failing.pop(0) if self._failing else None
+
+    def count(self, method: str) -> int:
+        return Counter(entry[0] for entry in self.seen)[method]
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -36,74 +93,176 @@ class FakeSupabase:
         self._server.server_close()
 
 
+def jwt(claims: dict[str, Any]) -> str:
+    def coded(raw: bytes) -> str:
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+    text = ".".join(coded(json.dumps(part).encode()) for part in ({"alg": "HS256"}, claims))
+    return f"{text}.{coded(hmac.digest(SECRET, text.encode(), hashlib.sha256))}"
+
+
+def claims_of(token: str) -> dict[str, Any] | None:
+    """Return what a token says, or None for a forged or expired one."""
+    middle = token.split(".")[1] if token.count(".") == 2 else ""
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+    except ValueError:
+        return None
+    good = jwt(claims) == token and claims.get("exp", time.time() + 1) > time.time()
+    return claims if good else None
+
+
 def _handler(fake: FakeSupabase) -> type[BaseHTTPRequestHandler]:  # noqa: C901 (one class)
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
         timeout = 5
 
         def log_message(self, *_: object) -> None:
             pass
 
-        def answer(self, status: int, body: bytes, mime: str = "application/json") -> None:
+        def answer(self, status: int, body: bytes, mime: str = "application/json", **more: str):
             self.send_response(status)
             self.send_header("Content-Type", mime)
             self.send_header("Content-Length", str(len(body)))
+            self.send_header("Connection", "close")
+            for name, value in more.items():
+                self.send_header(name.replace("_", "-"), value)
             self.end_headers()
+            self.close_connection = True
             if self.command != "HEAD":
-                self.wfile.write(body)
+                self.wfile.write(body[: len(body) // 2] if self.halved else body)
 
-        def error(self, http: int, status: int, error: str, message: str = "") -> None:
-            body = {"statusCode": str(status), "error": error, "message": message}
-            self.answer(http, json.dumps(body).encode())
+        def error(self, wrong: tuple[int, str, str, str], http: int = 400) -> None:
+            names = ("statusCode", "error", "code", "message")
+            told = dict(zip(names, (str(wrong[0]), *wrong[1:]), strict=True))
+            self.answer(http, json.dumps(told).encode())
 
         def serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
             url = urlsplit(self.path)
-            path = unquote(url.path).removeprefix("/storage/v1/object/")
-            action, _, rest = path.partition("/")
-            if fake.failing:
-                self.error(fake.failing.pop(), 500, "Internal")
-            elif action == "sign" and self.command == "GET":
-                self.signed(rest.partition("/")[2], parse_qs(url.query)["token"][0])
-            elif self.headers.get("authorization") != f"Bearer {fake.key}":
-                self.error(400, 403, "Unauthorized")
-            elif action == "sign":
-                until = time.time() + json.loads(body)["expiresIn"]
-                token = {"signedURL": f"/object/sign/{url.path.split('/sign/')[1]}?token={until}"}
-                self.answer(200, json.dumps(token).encode())
-            elif action != fake.bucket:
-                self.error(400, 404, "Bucket not found", "Bucket not found")
+            fake.seen.append(
+                (self.command, self.path, {k.lower(): v for k, v in self.headers.items()})
+            )
+            kind, status = fake.failure() or ("", 0)
+            self.forget = kind == "forget"  # the answer
+            self.halved = kind == "cut" and self.command == "GET"
+            if kind == "cut" and not self.halved:
+                self.rfile.read(min(int(self.headers.get("content-length", 0)), 1000))
+                self.close_connection = True
+            elif kind == "body":
+                self.drop()
+                self.error(BUSY)
+            elif kind == "http" or fake.outage:
+                self.drop()
+                self.answer(status or 503, b"<html>bad gateway</html>", "text/html")
             else:
-                self.act(rest, body)
+                self.route(unquote(url.path).removeprefix("/storage/v1/"), url.query)
 
-        def signed(self, key: str, token: str) -> None:
-            if time.time() > float(token):
-                self.error(400, 400, "InvalidJWT")
+        def drop(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+
+        def route(self, path: str, query: str) -> None:
+            kind, bucket, key = _parted(path)
+            if kind == "sign" and self.command == "GET":
+                self.signed(f"{bucket}/{key}", parse_qs(query).get("token", [""])[0])
+            elif kind == "public":
+                self.give(key) if fake.public and bucket == fake.bucket else self.error(NO_BUCKET)
+            elif not (claims := self.claims()):
+                self.drop()
+                self.error(BAD_JWT)
+            elif bucket != fake.bucket:
+                self.drop()
+                self.error(NO_BUCKET)
+            elif claims["role"] != "service_role":
+                self.drop()
+                self.error(POLICY, http=403) if self.command == "POST" else self.error(ABSENT)
             else:
-                self.answer(200, *fake.objects[key])
+                self.act(kind, key)
 
-        def act(self, key: str, body: bytes) -> None:
-            if self.command == "POST":
-                self.upload(key, body)
-            elif key not in fake.objects:
-                self.error(400, 404, "not_found", "Object not found")
+        def claims(self) -> dict[str, Any] | None:
+            token = self.headers.get("authorization", "").removeprefix("Bearer ")
+            return claims_of(token) if self.headers.get("apikey") == token else None
+
+        def signed(self, path: str, token: str) -> None:
+            if (claims_of(token) or {}).get("url") != path:
+                self.error(BAD_TOKEN)
+            else:
+                self.give(path.partition("/")[2])
+
+        def act(self, kind: str, key: str) -> None:
+            if self.command == "POST" and kind == "":
+                self.upload(key)
+                return
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if key not in fake.objects:
+                self.error(ABSENT)
             elif self.command == "DELETE":
                 del fake.objects[key]
-                self.answer(200, b"{}")
+                self.answer(200, b'{"message":"Successfully deleted"}')
+            elif kind == "info":
+                kept = fake.objects[key]
+                told = {"name": key, "size": len(kept.content), "metadata": kept.beside}
+                self.answer(200, json.dumps(told).encode())
+            elif kind == "sign":
+                until = time.time() + json.loads(body)["expiresIn"]
+                token = jwt({"url": f"{fake.bucket}/{key}", "exp": until})
+                path = quote(f"/object/sign/{fake.bucket}/{key}")
+                self.answer(200, json.dumps({"signedURL": f"{path}?token={token}"}).encode())
             else:
-                self.answer(200, *fake.objects[key])
+                self.give(key)
 
-        def upload(self, key: str, body: bytes) -> None:
+        def give(self, key: str) -> None:
+            kept = fake.objects.get(key)
+            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
+            if kept is None:
+                self.error(ABSENT)
+            elif asked:
+                first, last = int(asked[1]), int(asked[2] or len(kept.content) - 1)
+                span = f"bytes {first}-{last}/{len(kept.content)}"
+                self.answer(206, kept.content[first : last + 1], kept.mime, Content_Range=span)
+            else:
+                self.answer(200, kept.content, kept.mime, Cache_Control=kept.cache)
+
+        def upload(self, key: str) -> None:
+            size, mime = int(self.headers["content-length"]), self.headers["content-type"]
+            if size > fake.limit:  # told before the body is read, as a stream over its limit is
+                self.error(
+                    (413, "Payload too large", "EntityTooLarge", "The object exceeded"), http=413
+                )
+                return
+            body = self.rfile.read(size)
+            if fake.mimes and mime not in fake.mimes:
+                self.error((415, "invalid_mime_type", "InvalidMimeType", f"{mime} is not"))
+            elif not KEY.fullmatch(key):
+                self.error((400, "InvalidKey", "InvalidKey", f"Invalid key: {key}"))
+            else:
+                self.keep(key, body, mime)
+
+        def keep(self, key: str, body: bytes, mime: str) -> None:
+            beside = json.loads(base64.b64decode(self.headers.get("x-metadata", "bnVsbA==")))
+            kept = Kept(
+                body[: len(body) - fake.lost], mime, self.headers.get("cache-control", ""), beside
+            )
             with fake.lock:
-                if fake.refuse:
-                    self.error(400, *fake.refuse)
-                elif not key.isascii():
-                    self.error(400, 400, "InvalidKey")
-                elif key in fake.objects and self.headers["x-upsert"] != "true":
-                    self.error(400, 409, "Duplicate")
-                else:
-                    fake.objects[key] = (body, self.headers["content-type"])
-                    self.answer(200, b"{}")
+                there = key in fake.objects and self.headers.get("x-upsert") != "true"
+                if not there:
+                    fake.objects[key] = kept if fake.keeps else replace(kept, beside=None)
+            if there:
+                self.error((409, "Duplicate", "KeyAlreadyExists", "The resource already exists"))
+            elif self.forget:
+                self.answer(502, b"<html>bad gateway</html>", "text/html")
+            else:
+                self.answer(200, json.dumps({"Key": f"{fake.bucket}/{key}", "Id": "1"}).encode())
 
         do_GET = do_POST = do_DELETE = do_HEAD = serve  # noqa: N815 (the base class asks by these names)
 
     return Handler
+
+
+def _parted(path: str) -> tuple[str, str, str]:
+    """Return what is asked of an object, its bucket and its key."""
+    for kind in ("info/authenticated", "authenticated", "public", "sign", ""):
+        start = f"object/{kind}/" if kind else "object/"
+        if path.startswith(start):
+            bucket, _, key = path.removeprefix(start).partition("/")
+            return kind.partition("/")[0].replace("authenticated", "read"), bucket, key
+    return "", "", ""

@@ -1,21 +1,27 @@
 """A bucket behind Supabase Storage's REST interface.
 
 Its HTTP status says little: most errors are a 400 whose body holds the true status and a name.
+A proxy and a CA of one's own come from the usual variables (HTTPS_PROXY, SSL_CERT_FILE).
 """
 
+import base64
+import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
 
 from talkhead.errors import Code, TalkheadError
+from talkhead.media.address import printable
 from talkhead.settings import Supabase
 from talkhead.stores import MAX_READ, Link, Tick
 from talkhead.stores.arriving import refuse_large, write
@@ -24,14 +30,56 @@ from talkhead.stores.keys import check_key
 ATTEMPTS = 4
 DELAY_S = 0.25  # before the second attempt; twice that before each further one
 CHUNK = 2**20
+LARGEST_TALE = 2**16  # bytes that an error or a small answer may have
+DIGEST = "talkhead-sha256"  # in an object's metadata
+_TAKEN = re.compile(r"[\w/!.*'() &$@=;:+,?-]+", re.ASCII)  # what the service allows in a key
 HINTS = {
-    "404": "the bucket does not exist: create it or correct bucket",
-    "403": "use the service_role key, or add a row-level policy for this bucket",
-    "401": "key is not valid for this project",
-    "413": "raise the bucket's or the project's limit of file size",
-    "415": "allow this MIME type in the bucket's settings",
-    "InvalidKey": "Supabase takes ASCII keys only: choose a plain prefix and name",
+    400: "check TALKHEAD_STORE__URL, __BUCKET and __KEY",
+    401: "TALKHEAD_STORE__KEY is not a key of this project",
+    403: "TALKHEAD_STORE__KEY is refused: use the service_role key of this very project",
+    404: "check TALKHEAD_STORE__URL: the storage interface is not there",
+    413: "raise the file size limit of the bucket, and the project's own above it",
+    415: "allow this MIME type in the bucket's settings, or any type",
 }
+PRIVATE = "make the bucket public, or unset TALKHEAD_STORE__PUBLIC"
+BUCKET = "create the bucket of TALKHEAD_STORE__BUCKET, or correct its name"
+ROW_LEVEL = (
+    "TALKHEAD_STORE__KEY may not do this: use the service_role key, or add row-level policies "
+    "that let it select, insert, update and delete in this bucket"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the service says went wrong: the true status, its name, and its sentence."""
+
+    status: int
+    name: str = ""
+    sentence: str = ""
+
+    @property
+    def busy(self) -> bool:
+        """Return whether asking again may help."""
+        return self.status == 429 or self.status >= 500
+
+    @property
+    def no_bucket(self) -> bool:
+        """Return whether it is the bucket that is not there, rather than an object."""
+        told = f"{self.name} {self.sentence}".lower().replace(" ", "")
+        return self.status == 404 and ("nosuchbucket" in told or "bucketnotfound" in told)
+
+    def error(self, code: Code) -> TalkheadError:
+        """Return our error. The service's sentence may hold keys, and stays out of it."""
+        if self.busy:
+            hint = "the store may be back later: send the job again"
+        elif self.no_bucket:
+            hint = BUCKET
+        elif "row-level security" in self.sentence:
+            hint = ROW_LEVEL
+        else:
+            hint = HINTS.get(self.status, HINTS[400])
+        name = printable(self.name)[:80] or "refused"
+        return TalkheadError(code, f"Supabase Storage: {self.status} {name}", hint)
 
 
 class SupabaseStore:
@@ -43,6 +91,7 @@ class SupabaseStore:
         self._base = settings.url.rstrip("/").removesuffix("/storage/v1") + "/storage/v1"
         self._lock = threading.Lock()
         self._clients: list[httpx.Client] = []
+        self._seen_public = threading.Event()
 
     @classmethod
     def open(cls, settings: Supabase) -> Self:
@@ -55,35 +104,38 @@ class SupabaseStore:
             while self._clients:
                 self._clients.pop().close()
 
-    def put(
-        self,
-        file: Path,
-        key: str,
-        *,
-        mime: str,
-        sha256: str,  # noqa: ARG002 (the service keeps no digest)
-        create: bool = False,
-    ) -> bool:
-        """Upload file in one request, and check the size that the service then holds."""
+    def put(self, file: Path, key: str, *, mime: str, sha256: str, create: bool = False) -> bool:
+        """Upload file in one request, and check what the service then holds.
+
+        With `create`, an own attempt whose answer was lost counts as created where the service
+        keeps the digest, else as somebody else's.
+        """
+        path, tries = self._path("object", key), 0
         headers = {
             "content-type": mime,
-            "cache-control": "max-age=31536000",
+            "cache-control": _cache(mime),
             "x-upsert": "false" if create else "true",
+            "x-metadata": base64.b64encode(json.dumps({DIGEST: sha256}).encode()).decode(),
         }
-        path = self._path("object", key)
-        with _failures(Code.STORE), file.open("rb") as body:
+
+        with file.open("rb") as body:
 
             def request() -> httpx.Request:
+                nonlocal tries
+                tries += 1
                 body.seek(0)
                 return self._client().build_request("POST", path, content=body, headers=headers)
 
-            answer = self._send(request)
-            with closing(answer):
-                if create and _told(answer) == "409":
-                    return False
-                _refuse(answer, Code.STORE)
-            size = self._size(key)
-        if size != file.stat().st_size:
+            with self._sent(request, Code.STORE, _there if create else _never) as answer:
+                stored = answer is not None
+        if not stored and tries == 1:
+            return False
+        held = self._held(key, Code.STORE)
+        if held == (file.stat().st_size, sha256):
+            return True
+        if not stored:
+            return False
+        if held is None or held[0] != file.stat().st_size or held[1] is not None:
             raise TalkheadError(
                 Code.STORE, f"the bucket holds something else under {key}", "send the job again"
             )
@@ -91,58 +143,126 @@ class SupabaseStore:
 
     def read(self, key: str) -> bytes | None:
         """Return a small object, or None where there is none."""
-        with _failures(Code.STORE), closing(self._ask("GET", self._path("object", key))) as answer:
-            if _missing(answer):
-                return None
-            _refuse(answer, Code.STORE)
-            refuse_large(_length(answer), MAX_READ)
-            return answer.read()
+        with self._asked("GET", self._path("object/authenticated", key), Code.STORE) as answer:
+            return None if answer is None else _content(answer, MAX_READ)
 
     def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:
-        """Download an object to a file."""
-        path = self._path("object", key)
-        with _failures(Code.DOWNLOAD), closing(self._ask("GET", path)) as answer:
-            if _missing(answer):
+        """Download an object; its digest is checked where this package has put it there."""
+        held = self._held(key, Code.DOWNLOAD)
+        if held is None:
+            return False
+        size, sha256 = held
+        refuse_large(size, limit)
+        with self._asked("GET", self._path("object/authenticated", key), Code.DOWNLOAD) as answer:
+            if answer is None:
                 return False
-            _refuse(answer, Code.DOWNLOAD)
-            write(answer.iter_raw(CHUNK), into, _length(answer), limit, tick, None)
+            write(answer.iter_bytes(CHUNK), into, size, limit, tick, sha256)
         return True
 
     def delete(self, key: str) -> None:
         """Delete an object; none there is fine."""
-        path = self._path("object", key)
-        with _failures(Code.STORE), closing(self._ask("DELETE", path)) as answer:
-            if not _missing(answer):
-                _refuse(answer, Code.STORE)
+        with self._asked("DELETE", self._path("object", key), Code.STORE):
+            pass
 
     def link(self, key: str, kind: str, expires_s: int) -> Link:
-        """Return a signed or public URL; a signed one needs a call and an object that exists."""
+        """Return a signed or public URL of an object that exists.
+
+        The first public one is tried, since those of a private bucket lead nowhere.
+        """
         if kind not in self.offers:
-            raise TalkheadError(Code.UNSUPPORTED, f"the store makes no {kind} URLs", "set public")
+            raise TalkheadError(
+                Code.UNSUPPORTED,
+                f"the store makes no {kind} URLs",
+                "make the bucket public and set TALKHEAD_STORE__PUBLIC=true",
+            )
         if kind == "public":
-            return Link(self._path("object/public", key))
+            return Link(self._public(key))
         until = datetime.now(UTC) + timedelta(seconds=expires_s)
         path = self._path("object/sign", key)
-        with (
-            _failures(Code.STORE),
-            closing(self._ask("POST", path, json={"expiresIn": expires_s})) as answer,
-        ):
-            _refuse(answer, Code.STORE)
-            answer.read()
-            return Link(f"{self._base}{answer.json()['signedURL']}", until)
+        with self._asked("POST", path, Code.STORE, json={"expiresIn": expires_s}) as answer:
+            if answer is None:
+                raise TalkheadError(
+                    Code.STORE, f"{key} is no longer in the store", "send the job under a new key"
+                )
+            signed = _object(answer).get("signedURL")
+        if not isinstance(signed, str) or not signed.startswith("/"):
+            raise TalkheadError(Code.STORE, "Supabase Storage: no signed URL came", HINTS[404])
+        return Link(f"{self._base}{signed}", until)
 
-    def _size(self, key: str) -> int | None:
-        with closing(self._ask("HEAD", self._path("object", key))) as answer:
-            return _length(answer) if answer.is_success else None
+    def _public(self, key: str) -> str:
+        path = self._path("object/public", key)
+        if not self._seen_public.is_set():
+            headers = {"range": "bytes=0-0"}
+            request = self._request("GET", path, headers=headers)
+            with self._sent(request, Code.STORE, _private) as found:
+                if found is None:
+                    raise TalkheadError(
+                        Code.STORE, "Supabase Storage: a public link does not work", PRIVATE
+                    )
+            self._seen_public.set()
+        return path
+
+    def _held(self, key: str, code: Code) -> tuple[int, str | None] | None:
+        """Return an object's size and the digest that was put beside it, or None without one."""
+        with self._asked("GET", self._path("object/info/authenticated", key), code) as answer:
+            if answer is None:
+                return None
+            told = _object(answer)
+        size, beside = told.get("size"), told.get("metadata")
+        if not isinstance(size, int):
+            raise TalkheadError(code, "Supabase Storage: it tells no size", HINTS[404])
+        sha256 = beside.get(DIGEST) if isinstance(beside, dict) else None
+        return size, sha256
 
     def _path(self, kind: str, key: str) -> str:
-        return f"{self._base}/{kind}/{quote(self.settings.bucket)}/{quote(check_key(key))}"
+        if not _TAKEN.fullmatch(check_key(key)):
+            raise TalkheadError(
+                Code.INPUT,
+                f"{key[:80]!r} is not a key that Supabase takes",
+                "use ASCII letters, digits and . _ - / in prefix and name",
+            )
+        return f"{self._base}/{kind}/{quote(self.settings.bucket, safe='')}/{quote(key)}"
 
-    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        return self._send(lambda: self._client().build_request(method, path, **more))
+    def _request(self, method: str, path: str, **more: Any) -> Callable[[], httpx.Request]:
+        return lambda: self._client().build_request(method, path, **more)
 
-    def _send(self, request: Callable[[], httpx.Request]) -> httpx.Response:
-        """Return the answer, unread; try again where no connection came about, on 429 and 5xx."""
+    def _asked(
+        self, method: str, path: str, code: Code, **more: Any
+    ) -> AbstractContextManager[httpx.Response | None]:
+        """Return what a call answers, or None inside where there is no such object."""
+        return self._sent(self._request(method, path, **more), code, _absent)
+
+    @contextmanager
+    def _sent(
+        self,
+        request: Callable[[], httpx.Request],
+        code: Code,
+        expected: Callable[[Refusal], bool],
+    ) -> Iterator[httpx.Response | None]:
+        """Give the answer, unread, or None for a refusal that the caller expects.
+
+        Raises `code` for any other. What httpx says may hold URLs, and stays out of the message.
+        """
+        try:
+            answer, refusal = self._settled(request)
+            with closing(answer):
+                if refusal is None:
+                    yield answer
+                elif expected(refusal):
+                    yield None
+                else:
+                    raise refusal.error(code)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise TalkheadError(
+                code,
+                f"Supabase Storage: {type(error).__name__}",
+                "check TALKHEAD_STORE__URL and the network; the store may be back later",
+            ) from error
+
+    def _settled(
+        self, request: Callable[[], httpx.Request]
+    ) -> tuple[httpx.Response, Refusal | None]:
+        """Return the last answer, trying again where no connection came about or it is busy."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 answer = self._client().send(request(), stream=True)
@@ -150,71 +270,77 @@ class SupabaseStore:
                 if attempt == ATTEMPTS:
                     raise
             else:
-                busy = answer.status_code == 429 or answer.status_code >= 500
-                if not busy or attempt == ATTEMPTS:
-                    return answer
-                answer.close()
+                refusal = _refusal(answer)
+                if refusal is None or not refusal.busy or attempt == ATTEMPTS:
+                    return answer, refusal
             time.sleep(DELAY_S * 2 ** (attempt - 1) * random.uniform(0.5, 1))  # noqa: S311 (jitter)
         raise AssertionError("the last attempt returns or raises")
 
     def _client(self) -> httpx.Client:
         with self._lock:
             if not self._clients:
-                key = self.settings.key.get_secret_value()
-                headers = {"apikey": key, "authorization": f"Bearer {key}"}
-                headers["accept-encoding"] = "identity"  # lengths are those of the object
-                timeout = httpx.Timeout(60, connect=5)
-                self._clients.append(httpx.Client(headers=headers, timeout=timeout))
+                self._clients.append(_connected(self.settings.key.get_secret_value().strip()))
             return self._clients[0]
 
 
-def _length(answer: httpx.Response) -> int:
-    return int(answer.headers.get("content-length", 0))
+def _absent(refusal: Refusal) -> bool:
+    return refusal.status == 404 and not refusal.no_bucket
 
 
-def _body(answer: httpx.Response) -> dict[str, Any]:
-    answer.read()
-    try:
-        found = answer.json()
-    except ValueError:  # a proxy's page
-        return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+def _private(refusal: Refusal) -> bool:
+    return refusal.status in {400, 401, 403, 404}
 
 
-def _told(answer: httpx.Response) -> str:
-    """Return the true status of an answer: the body's, else HTTP's."""
-    if answer.is_success:
-        return str(answer.status_code)
-    return str(_body(answer).get("statusCode") or answer.status_code)
+def _there(refusal: Refusal) -> bool:
+    return refusal.status == 409
 
 
-def _missing(answer: httpx.Response) -> bool:
-    if answer.is_success or _told(answer) != "404":
-        return False
-    body = _body(answer)  # a bucket that is not there is no missing object
-    return "bucket" not in f"{body.get('error')} {body.get('message')} {body.get('code')}".lower()
+def _never(refusal: Refusal) -> bool:  # noqa: ARG001 (any refusal is an error)
+    return False
 
 
-def _refuse(answer: httpx.Response, code: Code) -> None:
-    if answer.is_success:
-        return
-    status, name = _told(answer), str(_body(answer).get("error") or "refused")
-    hint = HINTS.get(name) or HINTS.get(status)
-    raise TalkheadError(
-        code,
-        f"Supabase Storage: {status} {name[:80]}",
-        hint or "the store may be back later: send the job again",
-    )
-
-
-@contextmanager
-def _failures(code: Code) -> Iterator[None]:
-    """Turn what httpx raises into our error; its texts hold URLs and stay out of the message."""
-    try:
-        yield
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+def _connected(key: str) -> httpx.Client:
+    if not (key.isascii() and key.isprintable() and key):
         raise TalkheadError(
-            code,
-            f"Supabase Storage: {type(error).__name__}",
-            "check url and the network; the store may be back later",
-        ) from error
+            Code.INPUT, "the store's key holds characters of no key", "set TALKHEAD_STORE__KEY"
+        )
+    headers = {"apikey": key, "authorization": f"Bearer {key}", "accept-encoding": "identity"}
+    return httpx.Client(headers=headers, timeout=httpx.Timeout(60, connect=5))
+
+
+def _cache(mime: str) -> str:
+    """Return how long caches may keep an object: records and mirrored files are written again."""
+    lasting = mime.startswith(("video/", "audio/", "image/"))
+    return "max-age=86400" if lasting else "no-cache"
+
+
+def _content(answer: httpx.Response, limit: int) -> bytes:
+    """Return the whole of an answer, or raise E_INPUT_VALIDATION over `limit` bytes."""
+    content = bytearray()
+    for piece in answer.iter_bytes(CHUNK):
+        content += piece
+        refuse_large(len(content), limit)
+    return bytes(content)
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object that an answer holds; an empty one for anything else."""
+    try:
+        found: object = json.loads(_content(answer, LARGEST_TALE))
+    except (ValueError, TalkheadError):  # a proxy's page
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _refusal(answer: httpx.Response) -> Refusal | None:
+    """Return what went wrong, and close the answer; None where nothing did."""
+    if answer.is_success:
+        return None
+    with closing(answer):
+        told = {name: str(value) for name, value in _object(answer).items()}
+    status = told.get("statusCode", "")
+    return Refusal(
+        int(status) if re.fullmatch("[1-5][0-9]{2}", status) else answer.status_code,
+        told.get("code") or told.get("error", ""),
+        f"{told.get('error', '')} {told.get('message', '')}",
+    )
