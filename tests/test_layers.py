@@ -100,7 +100,18 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_import_loads_nothing_heavy() -> None:
-    heavy = {"av", "cv2", "numpy", "PIL", "pydantic", "pocketsphinx", "typer", "rich", "httpx", "h11"}
+    heavy = {
+        "av",
+        "cv2",
+        "numpy",
+        "PIL",
+        "pydantic",
+        "pocketsphinx",
+        "typer",
+        "rich",
+        "httpx",
+        "h11",
+    }
     assert not loaded_by("import talkhead") & heavy
 
 

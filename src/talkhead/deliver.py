@@ -12,13 +12,14 @@ from PIL import Image
 
 from talkhead import __version__, survey
 from talkhead.errors import Code, TalkheadError
-from talkhead.folder import file_digest
+from talkhead.folder import digest, file_digest
 from talkhead.intake import Context
 from talkhead.media.face import annotate
 from talkhead.request import Job, Output
 from talkhead.result import Made, Notice, Result
 from talkhead.runtime import Runtime
 from talkhead.stores import Shelf
+from talkhead.stores.keys import safe_part
 from talkhead.survey import Work
 
 MIMES = {
@@ -65,15 +66,16 @@ def deliver(result: Result, ready: Sequence[Ready], output: Output, runtime: Run
 
     Where another run of the same job was quicker, its result is the answer.
     """
-    shelf, job_id, digest = runtime.shelf(output.store), result.job_id or "", result.request_digest
-    if known := known_result(job_id, digest or "", output, runtime):
+    shelf, job_id = runtime.shelf(output.store), result.job_id or ""
+    request_digest = result.request_digest or ""
+    if known := known_result(job_id, request_digest, output, runtime):
         return known
     made = tuple(_put(item, job_id, output, shelf) for item in ready)
     result = result.model_copy(update={"outputs": made})
     record = ready[0].file.with_name(f".{RECORD}")
     record.write_text(result.model_dump_json(indent=2))
     if not _store(record, _key(shelf, output, job_id, RECORD), shelf, create=True):
-        known = known_result(job_id, digest or "", output, runtime)
+        known = known_result(job_id, request_digest, output, runtime)
         return known or with_links(result, output, runtime)
     files = {item.key: source.file for item, source in zip(made, ready, strict=True)}
     return with_links(result, output, runtime, files)
@@ -117,7 +119,9 @@ def repeated(request: Job, sent: str, runtime: Runtime) -> Result | None:
     return _answered(result, request.output, runtime)
 
 
-def known_result(job_id: str, digest: str, output: Output, runtime: Runtime) -> Result | None:
+def known_result(
+    job_id: str, request_digest: str, output: Output, runtime: Runtime
+) -> Result | None:
     """Return the stored result of the same job with fresh URLs, or None.
 
     Raises E_INPUT_VALIDATION where another request was finished under the same id.
@@ -125,7 +129,7 @@ def known_result(job_id: str, digest: str, output: Output, runtime: Runtime) -> 
     result = _saved(job_id, output, runtime)
     if result is None:
         return None
-    if result.request_digest != digest:
+    if result.request_digest != request_digest:
         raise TalkheadError(
             Code.INPUT,
             f"{job_id!r} was already used for another request",
@@ -163,7 +167,7 @@ def with_links(
 
 def main_name(output: Output, default: str, suffix: str) -> str:
     """Return the last part of the main output's key."""
-    return f"{(output.name or default).removesuffix(suffix)}{suffix}"
+    return f"{safe_part((output.name or default).removesuffix(suffix))}{suffix}"
 
 
 def _saved(job_id: str, output: Output, runtime: Runtime) -> Result | None:
@@ -226,5 +230,12 @@ def _mime(file: Path) -> str:
 
 
 def _key(shelf: Shelf, output: Output, job_id: str, last: str) -> str:
-    parts = (shelf.prefix.strip("/"), output.prefix.strip("/"), job_id, last)
+    asked = "/".join(_part(part) for part in output.prefix.split("/") if part)
+    parts = (shelf.prefix.strip("/"), asked, job_id, last)
     return "/".join(part for part in parts if part)
+
+
+def _part(text: str) -> str:
+    """Return a part of a caller's prefix as every service takes it; different ones stay so."""
+    safe = safe_part(text)
+    return safe if safe == text else f"{safe}-{digest(text)[:8]}"

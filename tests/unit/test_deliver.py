@@ -140,3 +140,14 @@ def test_pictures_can_be_kept_in_the_library(served, tmp_path: Path) -> None:
     with pytest.raises(TalkheadError, match="taken") as caught:
         job.run(parse({**asked_for.model_dump(), "prompt": "another"}), runtime)
     assert caught.value.code is Code.INPUT
+
+
+def test_keys_are_plain_whatever_the_caller_calls_things(served) -> None:
+    output = {"prefix": "Zoë/u1", "name": "mein schönes video"}
+    key = job.run(request(idempotency_key="k", output=output), served).outputs[0].key
+    assert key.isascii()
+    prefix, *rest = key.removeprefix("renders/").split("/")
+    assert prefix.startswith("Zoe-")
+    assert rest == ["u1", "k", "mein-schones-video.mp4"]
+    other = {"prefix": "Zoe/u1"}  # another tenant, who must not share the first one's folder
+    assert "/Zoe/u1/" in job.run(request(idempotency_key="k", output=other), served).outputs[0].key

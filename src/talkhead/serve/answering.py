@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from talkhead import aliases
+from talkhead import aliases, registry
 from talkhead.aliases import Reading
 from talkhead.errors import Code, TalkheadError
 from talkhead.report import naming
@@ -119,6 +119,7 @@ def own_store(config: object, settings: Settings) -> Body | None:
             "leave s3Config out, or ask the operator to set TALKHEAD_REQUEST_STORE",
             fields=["s3Config"],
         )
+    registry.resolve("store", "s3", registry.STORES)  # says what to install
     from talkhead.stores.s3 import from_request  # noqa: PLC0415 (boto3 is heavy)
 
     store = from_request(config, settings.fetch.private_hosts)

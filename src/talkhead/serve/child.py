@@ -230,6 +230,7 @@ def _answer(
                     store = validate(S3, given.order["store"], "s3Config")
                     private.enter_context(logs.hiding(store))
                     runtime = runtime.delivering_to(store)
+                    private.callback(runtime.shelf().store.close)
                 result = run(request, runtime, report, cancel=given.cancel)
                 return {"kind": "result", "id": job_id, "result": result.model_dump(mode="json")}
         except TalkheadError as error:

@@ -63,3 +63,7 @@ class Store(Protocol):
     def link(self, key: str, kind: str, expires_s: int) -> Link:
         """Return a URL of one of the kinds in `offers`."""
         ...
+
+    def close(self) -> None:
+        """Close connections; the store can still be used, and opens new ones."""
+        ...

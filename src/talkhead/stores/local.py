@@ -71,6 +71,9 @@ class LocalStore:
         """Return a file: URL."""
         return Link(self.path(key).absolute().as_uri())
 
+    def close(self) -> None:
+        """Do nothing: a folder has no connections."""
+
 
 class SingleFile:
     """Implements Store for `-o out.mp4`: the main file under its own name, the rest beside it.
@@ -116,6 +119,9 @@ class SingleFile:
     def link(self, key: str, kind: str, expires_s: int) -> Link:  # noqa: ARG002 (paths stay)
         """Return a file: URL."""
         return Link(self.path(key).absolute().as_uri())
+
+    def close(self) -> None:
+        """Do nothing: a folder has no connections."""
 
 
 def read_file(path: Path) -> bytes | None:

@@ -171,7 +171,7 @@ def test_a_job_gets_a_key_and_keeps_its_own() -> None:
 
 def test_a_store_of_the_callers_own_needs_leave() -> None:
     with pytest.raises(TalkheadError) as caught:
-        order(Asked("id", TALK, {"bucketName": "b"}), read(TALK, {}), Settings())
+        order(Asked("id", TALK, {"bucketName": "bucket"}), read(TALK, {}), Settings())
     assert caught.value.code is Code.UNSUPPORTED
     assert caught.value.fields == ("s3Config",)
 
@@ -179,7 +179,7 @@ def test_a_store_of_the_callers_own_needs_leave() -> None:
 def test_a_store_of_the_callers_own_travels_with_its_secrets() -> None:
     config = {
         "endpointUrl": "https://127.0.0.1:9",
-        "bucketName": "b",
+        "bucketName": "bucket",
         "accessId": "me",
         "accessSecret": "geheim",
     }
