@@ -91,6 +91,7 @@ class FakeS3:
         self.requests: list[Asked] = []
         self.outage = False  # every request is answered 503
         self.delay_s = 0.0  # before each answer
+        self.ahead_s = 0  # of its clock
         self.cuts = 0  # bodies that will end half-way
         self.problems: list[BaseException] = []  # of the fake itself
         self.lock = threading.RLock()
@@ -150,10 +151,11 @@ class _Server(ThreadingHTTPServer):
 def fault(fake: FakeS3, asked: Asked, target: str, body: bytes) -> str | None:
     """Return what is wrong with a request's signature, as an error code."""
     query, headers = dict(asked.query), asked.headers
+    now = datetime.now(UTC) + timedelta(seconds=fake.ahead_s)
     if signature := query.pop("X-Amz-Signature", None):
         given, stamp, payload = query, query["X-Amz-Date"], "UNSIGNED-PAYLOAD"
         credential, names = given["X-Amz-Credential"], given["X-Amz-SignedHeaders"]
-        if code := _stale(stamp, int(query["X-Amz-Expires"])):
+        if code := _stale(now - _time(stamp), int(query["X-Amz-Expires"])):
             return code
     elif headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 "):
         pairs = headers["authorization"].partition(" ")[2].replace(" ", "").split(",")
@@ -161,7 +163,7 @@ def fault(fake: FakeS3, asked: Asked, target: str, body: bytes) -> str | None:
         credential, names = given["Credential"], given["SignedHeaders"]
         signature = given["Signature"]
         stamp, payload = headers["x-amz-date"], headers["x-amz-content-sha256"]
-        if abs(_now() - _time(stamp)) > SKEW:
+        if abs(now - _time(stamp)) > SKEW:
             return "RequestTimeTooSkewed"
         if payload not in {"UNSIGNED-PAYLOAD", hashlib.sha256(body).hexdigest()}:
             return "XAmzContentSHA256Mismatch"
@@ -176,10 +178,9 @@ def fault(fake: FakeS3, asked: Asked, target: str, body: bytes) -> str | None:
     return None if good and usual and "host" in names.split(";") else "SignatureDoesNotMatch"
 
 
-def _stale(stamp: str, life_s: int) -> str | None:
+def _stale(age: timedelta, life_s: int) -> str | None:
     if not 0 < life_s <= LONGEST_S:
         return "AuthorizationQueryParametersError"
-    age = _now() - _time(stamp)
     return None if -SKEW < age < timedelta(seconds=life_s) else "AccessDenied"
 
 
@@ -205,10 +206,6 @@ def _signed(secret: str, stamp: str, scope: list[str], whole: str) -> str:
     for part in [*scope, "\n".join(["AWS4-HMAC-SHA256", stamp, "/".join(scope), digest])]:
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     return key.hex()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _time(stamp: str) -> datetime:

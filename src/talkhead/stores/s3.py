@@ -40,22 +40,30 @@ REGION = re.compile(
     r"s3[.-](?P<region>[a-z0-9-]+)\.(amazonaws\.com(\.cn)?|backblazeb2\.com|wasabisys\.com)"
 )
 RIGHTS = "allow the key to get, put, list and delete in this bucket"
+UNREACHED = "endpoint cannot be reached: check it and the network"
+KEYS = "set access_key and secret_key, or what boto3 looks for"
 HINTS = {
-    "403": RIGHTS,  # HEAD brings no code
+    "301": "correct region and endpoint",  # an answer to HEAD has a status in place of a name
+    "400": "correct region, and see whether the keys are still good",
+    "403": RIGHTS,
+    "413": "raise the limit of sizes of the bucket or of the proxy before it",
     "AccessDenied": RIGHTS,
-    "SignatureDoesNotMatch": "secret_key does not fit access_key, or a proxy changes requests",
-    "InvalidAccessKeyId": "access_key is not known there",
-    "ExpiredToken": "session_token has expired",
-    "NoSuchBucket": "bucket does not exist: create it or correct its name",
-    "EntityTooLarge": "raise the bucket's limit of file size, or make a smaller file",
-    "InvalidKey": "the service takes ASCII keys only: choose a plain prefix and name",
-    "RequestTimeTooSkewed": "set this machine's clock",
-    "PermanentRedirect": "correct region and endpoint",
     "AuthorizationHeaderMalformed": "correct region",
-    "EndpointConnectionError": "endpoint cannot be reached: check it and the network",
+    "EntityTooLarge": "raise the bucket's limit of sizes, or make a smaller file",
+    "ExpiredToken": "session_token has expired",
+    "InvalidAccessKeyId": "access_key is not known there",
+    "InvalidBucketName": "correct bucket",
+    "InvalidKey": "the service takes ASCII keys only: choose a plain prefix and name",
+    "InvalidToken": "correct session_token",
+    "NoSuchBucket": "bucket does not exist: create it or correct its name",
+    "PermanentRedirect": "correct region and endpoint",
+    "RequestTimeTooSkewed": "set this machine's clock",
+    "SignatureDoesNotMatch": "secret_key does not fit access_key, or a proxy changes requests",
+    "ConnectTimeoutError": UNREACHED,
+    "EndpointConnectionError": UNREACHED,
+    "NoCredentialsError": KEYS,
+    "PartialCredentialsError": KEYS,
     "SSLError": "the server's certificate is not trusted: set ca_bundle",
-    "NoCredentialsError": "set access_key and secret_key",
-    "PartialCredentialsError": "set access_key and secret_key",
 }
 
 
@@ -94,14 +102,14 @@ class S3Store:
             if not create:
                 self._upload(file, key, extra)
             head = self._head(key)
-        if head is not None and head["ContentLength"] == file.stat().st_size:
-            if head.get("Metadata", {}).get(DIGEST, sha256) == sha256:
-                return True
-            if create:  # another creator, where the service could not tell
-                return False
-        raise TalkheadError(
-            Code.STORE, f"the bucket holds something else under {key}", "send the job again"
-        )
+        held = None if head is None else head["Metadata"].get(DIGEST, sha256)
+        if create and held not in {None, sha256}:
+            return False  # another creator, where the service could not tell
+        if head is None or held != sha256 or head["ContentLength"] != file.stat().st_size:
+            raise TalkheadError(
+                Code.STORE, f"the bucket holds something else under {key}", "send the job again"
+            )
+        return True
 
     def read(self, key: str) -> bytes | None:
         """Return a small object, or None where there is none."""
@@ -120,7 +128,7 @@ class S3Store:
             found = self._object(check_key(key))
             if found is None:
                 return False
-            total, sha256 = found["ContentLength"], found.get("Metadata", {}).get(DIGEST)
+            total, sha256 = found["ContentLength"], found["Metadata"].get(DIGEST)
             with closing(found["Body"]) as body:
                 write(body.iter_chunks(CHUNK), into, total, limit, tick, sha256)
         return True
@@ -135,15 +143,21 @@ class S3Store:
         check_key(key)
         if kind not in self.offers:
             raise TalkheadError(
-                Code.UNSUPPORTED, f"the store makes no {kind} URLs", "set public_base"
+                Code.UNSUPPORTED, f"the store makes no {kind} URLs", "set the store's public_base"
             )
         if kind == "public":
             return Link(f"{str(self.settings.public_base).rstrip('/')}/{quote(key)}")
         if not 0 < expires_s <= LONGEST_S:
-            raise TalkheadError(Code.INPUT, f"{expires_s} s: a link lives 1 s to 7 days")
-        until = datetime.now(UTC) + timedelta(seconds=expires_s)
-        signer = self._client(self.settings.public_endpoint or self.settings.endpoint)
+            raise TalkheadError(
+                Code.INPUT,
+                f"a signed URL of S3 cannot live {expires_s} s",
+                f"ask for 1 to {LONGEST_S} s, which is 7 days",
+                fields=["output.expires_s"],
+            )
+        # signatures count from a whole second
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=expires_s)
         with _failures(Code.STORE, self.settings):
+            signer = self._client(self.settings.public_endpoint or self.settings.endpoint)
             url = signer.generate_presigned_url(
                 "get_object",
                 Params={"Bucket": self.settings.bucket, "Key": key},
@@ -263,23 +277,22 @@ def _connected(settings: S3, endpoint: str | None) -> Any:
         read_timeout=60,
         max_pool_connections=10,
     )
-    with _failures(Code.STORE, settings):
-        try:
-            session = boto3.session.Session()
-            return session.client(
-                "s3",
-                endpoint_url=endpoint,
-                region_name=_region(settings, endpoint, session.region_name),
-                aws_access_key_id=_plain(settings.access_key),
-                aws_secret_access_key=_plain(settings.secret_key),
-                aws_session_token=_plain(settings.session_token),
-                verify=str(settings.ca_bundle) if settings.ca_bundle else None,
-                config=config,
-            )
-        except ValueError as error:  # boto3's word for a bad endpoint
-            raise TalkheadError(
-                Code.INPUT, "the store's endpoint is not a URL", "correct endpoint"
-            ) from error
+    session = boto3.session.Session()  # the default one is not safe to share
+    try:
+        return session.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=_region(settings, endpoint, session.region_name),
+            aws_access_key_id=_plain(settings.access_key),
+            aws_secret_access_key=_plain(settings.secret_key),
+            aws_session_token=_plain(settings.session_token),
+            verify=str(settings.ca_bundle) if settings.ca_bundle else None,
+            config=config,
+        )
+    except ValueError as error:  # boto3's word for a bad endpoint
+        raise TalkheadError(
+            Code.INPUT, "the store's endpoint is not a URL", "write endpoint as https://host"
+        ) from error
 
 
 def _style(settings: S3, endpoint: str | None) -> str:
