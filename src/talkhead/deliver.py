@@ -20,15 +20,9 @@ from talkhead.result import Made, Notice, Result
 from talkhead.runtime import Runtime
 from talkhead.stores import Shelf
 from talkhead.stores.keys import safe_part
+from talkhead.stores.mimes import mime_of
 from talkhead.survey import Work
 
-MIMES = {
-    ".mp4": "video/mp4",
-    ".wav": "audio/wav",
-    ".jpg": "image/jpeg",
-    ".png": "image/png",
-    ".json": "application/json",
-}
 RECORD = "result.json"
 
 
@@ -211,7 +205,7 @@ def _put(item: Ready, job_id: str, output: Output, shelf: Shelf) -> Made:
     return Made(
         kind=item.kind,
         key=key,
-        mime=_mime(item.file),
+        mime=mime_of(item.file.name),
         bytes=item.file.stat().st_size,
         sha256=sha256,
         facts=item.facts,
@@ -222,11 +216,7 @@ def _store(
     file: Path, key: str, shelf: Shelf, *, sha256: str | None = None, create: bool = False
 ) -> bool:
     sha256 = sha256 or file_digest(file)
-    return shelf.store.put(file, key, mime=_mime(file), sha256=sha256, create=create)
-
-
-def _mime(file: Path) -> str:
-    return MIMES.get(file.suffix, "application/octet-stream")
+    return shelf.store.put(file, key, mime=mime_of(file.name), sha256=sha256, create=create)
 
 
 def _key(shelf: Shelf, output: Output, job_id: str, last: str) -> str:

@@ -1,18 +1,22 @@
 """No storage: what is small travels in the answer, and a folder remembers finished jobs."""
 
 import base64
-import mimetypes
 from pathlib import Path
 from typing import Self
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import Inline
-from talkhead.stores import MAX_READ, Link, Tick
+from talkhead.stores import Link, Tick
 from talkhead.stores.local import LocalStore
+from talkhead.stores.mimes import mime_of
 
 
 class InlineStore:
-    """Implements Store on a folder whose links are data: URIs."""
+    """Implements Store on a folder whose links are data: URIs.
+
+    How large a video becomes is known at its end only, so that is when one is refused. Its job
+    folder stays, and the same request goes on from there once another store is configured.
+    """
 
     offers = frozenset({"signed"})
 
@@ -43,21 +47,22 @@ class InlineStore:
         self._folder.delete(key)
 
     def link(self, key: str, kind: str, expires_s: int) -> Link:  # noqa: ARG002 (bytes stay)
-        """Return the object itself as a data: URI."""
+        """Return the object itself as a data: URI, or raise E_UPLOAD where it is gone."""
         path = self._folder.path(key)
         if not path.is_file():
             raise TalkheadError(
                 Code.STORE, f"{key} is no longer in the store", "send the job under a new key"
             )
         self._refuse_large(path)
-        mime = mimetypes.guess_type(key)[0] or "application/octet-stream"
-        return Link(f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}")
+        content = base64.b64encode(path.read_bytes()).decode()
+        return Link(f"data:{mime_of(key)};base64,{content}")
 
     def _refuse_large(self, file: Path) -> None:
         size = file.stat().st_size
-        if size > min(self._limit_mb * 1e6, MAX_READ):
+        if size > self._limit_mb * 1e6:
             raise TalkheadError(
                 Code.STORE,
                 f"{size / 1e6:.1f} MB is over the {self._limit_mb:g} MB that an answer may hold",
-                "configure a store: TALKHEAD_STORE__KIND",
+                "configure a store: TALKHEAD_STORE__KIND=s3 or supabase and what it needs; the "
+                "finished job is kept and continues",
             )
