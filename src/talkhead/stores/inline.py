@@ -57,6 +57,9 @@ class InlineStore:
         content = base64.b64encode(path.read_bytes()).decode()
         return Link(f"data:{mime_of(key)};base64,{content}")
 
+    def close(self) -> None:
+        """Do nothing: a folder has no connections."""
+
     def _refuse_large(self, file: Path) -> None:
         size = file.stat().st_size
         if size > self._limit_mb * 1e6:
