@@ -64,9 +64,13 @@ def huge(load: Load) -> str:
 
 
 def cancelled(load: Load) -> str:
+    child = load.worker.child
     job = load.plane.run(card("sleep"))
     load.plane.until(lambda: bool(load.plane.events(job, "progress")), "progress")
     load.plane.post(f"cancel/{job}")
+    good(load)  # the next one finds room
+    assert not load.plane.events(job, "done")
+    assert load.worker.child == child  # it obeyed, so it was kept
     return job
 
 
@@ -89,6 +93,7 @@ def lost(load: Load) -> str:
     load.plane.until(lambda: len(load.plane.events(job, "refused")) == 3, "three refusals")
     load.plane.requeue(job)
     assert load.done(job)["repeated"]
+    assert [line["job_id"] for line in load.worker.lines("job.repeated")][-1] == job
     return job
 
 
