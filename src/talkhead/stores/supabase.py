@@ -177,7 +177,7 @@ class SupabaseStore:
             )
         if kind == "public":
             return Link(self._public(key))
-        until = datetime.now(UTC) + timedelta(seconds=expires_s)
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=expires_s)
         path = self._path("object/sign", key)
         with self._asked("POST", path, Code.STORE, json={"expiresIn": expires_s}) as answer:
             if answer is None:
