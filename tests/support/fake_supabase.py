@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import re
+import ssl
 import threading
 import time
 from collections import Counter
@@ -46,6 +47,8 @@ class FakeSupabase:
     keeps: bool = True  # user metadata
     lost: int = 0  # bytes at the end of what is kept
     outage: bool = False
+    fails_puts: bool = False
+    tls: ssl.SSLContext | None = None
     objects: dict[str, Kept] = field(default_factory=dict)
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -55,7 +58,9 @@ class FakeSupabase:
         self.key, self.anon = jwt({"role": "service_role"}), jwt({"role": "anon"})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = False
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if self.tls:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     def fail(self, times: int, status: int) -> None:
@@ -151,11 +156,15 @@ def _handler(fake: FakeSupabase) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
             elif kind == "body":
                 self.drop()
                 self.error(BUSY)
-            elif kind == "http" or fake.outage:
+            elif kind == "http" or self.out():
                 self.drop()
                 self.answer(status or 503, b"<html>bad gateway</html>", "text/html")
             else:
                 self.route(unquote(url.path).removeprefix("/storage/v1/"), url.query)
+
+        def out(self) -> bool:
+            put = self.command == "POST" and "/object/sign/" not in self.path
+            return fake.outage or (fake.fails_puts and put)
 
         def drop(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", 0)))

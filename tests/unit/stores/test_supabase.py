@@ -13,9 +13,14 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from support import testcard
+from support.cards import asked, card_settings, plain_portrait, seven_seconds
 from support.fake_supabase import FakeSupabase, jwt
+from support.web import certified
+from talkhead import job
 from talkhead.errors import Code, TalkheadError
-from talkhead.settings import Supabase
+from talkhead.runtime import Runtime
+from talkhead.settings import Settings, Supabase
 from talkhead.stores import supabase
 from talkhead.stores.supabase import SupabaseStore
 
@@ -282,3 +287,35 @@ def test_a_page_in_place_of_an_answer(it: FakeSupabase, tmp_path: Path) -> None:
     with pytest.raises(TalkheadError, match="302"):
         store.read(KEY)
     store.close()
+
+
+def test_a_ca_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tls, ca = certified(tmp_path, "127.0.0.1")
+    with FakeSupabase(tls=tls) as it:
+        with pytest.raises(TalkheadError, match="ConnectError"):
+            put(opened(it), tmp_path)
+        assert not it.seen
+        monkeypatch.setenv("SSL_CERT_FILE", str(ca))
+        assert put(opened(it), tmp_path)
+
+
+def test_an_outage_loses_no_render(it: FakeSupabase, tmp_path: Path) -> None:
+    plain_portrait(tmp_path)
+    seven_seconds(tmp_path)
+    testcard.CALLS.clear()
+    store = {"kind": "supabase", "url": it.url, "key": it.key, "bucket": it.bucket, "prefix": "p"}
+    settings = Settings(**card_settings(tmp_path), store=store, volumes=(tmp_path,))
+    runtime = Runtime(settings, serving=True)
+    request = asked("volume:portrait.png", "volume:speech.wav", max_frames=20, idempotency_key="k")
+    it.fails_puts = True
+    with pytest.raises(TalkheadError, match="503") as caught:
+        job.run(request, runtime)
+    assert caught.value.code is Code.STORE
+    rendered = len(testcard.CALLS)
+    it.fails_puts = False
+    result = job.run(request, runtime)
+    assert len(testcard.CALLS) == rendered
+    assert result.video is not None
+    assert httpx.get(result.video.url or "").content == it.objects["p/k/video.mp4"].content
+    assert job.run(request, runtime).repeated
+    runtime.shelf().store.close()
