@@ -93,7 +93,8 @@ def _log_failure(error: TalkheadError, job_id: str) -> None:
     if error.code is Code.INTERNAL and error.__cause__ is not None:
         logs.failure(error, job_id, name)
     else:  # plain to see here, or told in full by the rendering process
-        logs.event(name, job_id=job_id, code=error.code.value, message=error.message)
+        level: logs.Level = "info" if error.code is Code.CANCELLED else "warning"
+        logs.event(name, job_id=job_id, level=level, code=error.code.value, message=error.message)
 
 
 def order(asked: Asked, reading: Reading, settings: Settings) -> Order:

@@ -234,10 +234,8 @@ def _answer(
                 result = run(request, runtime, report, cancel=given.cancel)
                 return {"kind": "result", "id": job_id, "result": result.model_dump(mode="json")}
         except TalkheadError as error:
-            if error.code is Code.CANCELLED:
-                logs.event("job.cancelled", job_id=job_id)
-            else:
-                logs.failure(error, job_id)
+            if error.code is not Code.CANCELLED:
+                logs.failure(error, job_id, name="job.traceback")
             return {"kind": "error", "id": job_id, "error": logs.wire(error)}
 
 

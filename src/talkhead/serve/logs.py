@@ -43,7 +43,8 @@ Event = Literal[
     "job.repeated",
     "job.cancelled",
     "job.failed",
-    "delivery.retry",
+    "job.traceback",
+    "progress.undelivered",
     "log.library",
     "log.file_failed",
 ]
@@ -63,8 +64,9 @@ EVENTS: dict[Event, str] = {
     "job.finished": "its result is stored",
     "job.repeated": "it was answered from an earlier run",
     "job.cancelled": "it was stopped",
-    "job.failed": "it ended with an error; the whole story is in the details",
-    "delivery.retry": "handing the answer to the platform failed and is tried again",
+    "job.failed": "it ended with an error",
+    "job.traceback": "where it failed, as the rendering process saw it; job.failed follows",
+    "progress.undelivered": "the platform did not take a word of progress; the job goes on",
     "log.library": "a library's own warning",
     "log.file_failed": "the log file cannot be written; stdout goes on",
 }

@@ -122,6 +122,6 @@ class Front:
 
     def _unheard(self, job_id: str) -> Callable[[Exception], None]:
         def tell(error: Exception) -> None:
-            logs.event("job.progress", job_id=job_id, level="warning", undelivered=str(error))
+            logs.event("progress.undelivered", job_id=job_id, level="warning", why=str(error))
 
         return tell

@@ -8,6 +8,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.result import Progress, Result
 from talkhead.serve import child, logs
 from talkhead.settings import S3, Settings
+from talkhead.stores import Shelf
 
 
 class Pipe:
@@ -21,13 +22,20 @@ class Pipe:
 
 
 class Shop:
-    """A runtime that only tells where it delivers to."""
+    """A runtime, and its store too, that only tells where it delivers to."""
 
     def __init__(self, to: S3 | None = None) -> None:
         self.to = to
+        self.closed = False
 
     def delivering_to(self, store: S3) -> "Shop":
         return Shop(store)
+
+    def shelf(self) -> Shelf:
+        return Shelf("default", self)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def answer(run: Any, store: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -37,15 +45,17 @@ def answer(run: Any, store: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def test_a_store_of_the_callers_own_is_delivered_to() -> None:
-    seen: list[S3 | None] = []
+    shops: list[Shop] = []
 
     def run(request: object, runtime: Shop, report: object, **more: object) -> Result:
-        seen.append(runtime.to)
+        shops.append(runtime)
         return Result(action="health", version="1")
 
     own = {"kind": "s3", "bucket": "mine", "access_key": "AKIA", "secret_key": "hush"}
     assert answer(run, own)["kind"] == "result"
     assert answer(run)["kind"] == "result"
+    assert [shop.closed for shop in shops] == [True, False]
+    seen = [shop.to for shop in shops]
     assert seen[0] is not None
     assert seen[0].secret_key is not None
     assert (seen[0].bucket, seen[0].secret_key.get_secret_value()) == ("mine", "hush")
