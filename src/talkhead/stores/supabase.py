@@ -152,7 +152,6 @@ class SupabaseStore:
         if held is None:
             return False
         size, sha256 = held
-        refuse_large(size, limit)
         with self._asked("GET", self._path("object/authenticated", key), Code.DOWNLOAD) as answer:
             if answer is None:
                 return False

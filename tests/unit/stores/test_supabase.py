@@ -170,6 +170,12 @@ def test_read_is_for_small_objects(
     store.close()
 
 
+def test_a_conflict_is_no_answer_where_none_was_asked_for(it: FakeSupabase, tmp_path: Path) -> None:
+    it.fail(1, 409)
+    with pytest.raises(TalkheadError, match="409"):
+        put(opened(it), tmp_path)
+
+
 def test_create_leaves_what_is_there(it: FakeSupabase, tmp_path: Path) -> None:
     assert put(opened(it), tmp_path, b"1", create=True)
     assert not put(opened(it), tmp_path, b"2", create=True)
@@ -217,6 +223,7 @@ def test_signed_links(it: FakeSupabase, tmp_path: Path) -> None:
     store = opened(it)
     link = store.link(KEY, "signed", 60)
     assert link.expires_at is not None
+    assert link.expires_at.microsecond == 0  # the service counts whole seconds
     assert 55 < (link.expires_at - datetime.now(UTC)).total_seconds() <= 60
     assert httpx.get(link.url).content == b"video"
     assert httpx.get(link.url, headers={"range": "bytes=1-2"}).content == b"id"
@@ -227,6 +234,17 @@ def test_signed_links(it: FakeSupabase, tmp_path: Path) -> None:
     assert caught.value.code is Code.STORE
     with pytest.raises(TalkheadError, match="no public"):
         store.link(KEY, "public", 60)
+    store.close()
+
+
+def test_a_signed_link_elsewhere_is_not_handed_on(
+    it: FakeSupabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it.fail(1, 200)
+    monkeypatch.setattr(supabase, "_object", lambda answer: {"signedURL": "https://elsewhere"})
+    store = opened(it)
+    with pytest.raises(TalkheadError, match="no signed URL"):
+        store.link(KEY, "signed", 60)
     store.close()
 
 
