@@ -9,7 +9,7 @@ help:
 	@echo "make demo   install into $(VENV) and render demo.mp4 from the bundled portrait and speech"
 	@echo "make test   install what the tests need and run them"
 	@echo "make lint   ruff and mypy"
-	@echo "make soak   full loads: many kills (minutes)"
+	@echo "make soak   full loads: many kills, 200 mixed jobs (a quarter of an hour)"
 	@echo "make bench  measure speed, memory and lip sync"
 
 $(VENV)/core: pyproject.toml
@@ -17,7 +17,9 @@ $(VENV)/core: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
+# torch first and by its exact version: left free, pip takes the far larger CUDA build
 $(VENV)/dev: $(VENV)/core
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 
@@ -45,6 +47,7 @@ bench: $(VENV)/dev
 	$(BIN)/python benchmarks/draft_speed.py
 	$(BIN)/python benchmarks/draft_memory.py
 	$(BIN)/python benchmarks/sync_score.py
+	$(BIN)/python benchmarks/worker_overhead.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis demo.*
