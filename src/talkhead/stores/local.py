@@ -2,16 +2,22 @@
 
 import errno
 import os
+import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Self
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import Local
 from talkhead.stores import MAX_READ, Link, Tick
+from talkhead.stores.arriving import write
 from talkhead.stores.keys import check_key
 
 CHUNK = 2**20
+# What the system says where there is no file of that name.
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
 
 class LocalStore:
@@ -50,15 +56,26 @@ class LocalStore:
     def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:
         """Copy the file behind key; links that lead out of the folder count as absent."""
         path = self.path(key).resolve()
-        if not path.is_file() or not path.is_relative_to(self.root.resolve()):
-            return False
-        copy_file(path, into, limit, tick)
+        with _failures(Code.DOWNLOAD, path):
+            # Path.is_file raises for names that no disk can hold
+            found = os.path.isfile(path)  # noqa: PTH113
+            if not found or not path.is_relative_to(self.root.resolve()):
+                return False
+            with path.open("rb") as reader:
+                total = os.fstat(reader.fileno()).st_size
+                pieces = iter(lambda: reader.read(CHUNK), b"")
+                write(pieces, into, total, limit, tick, None)
         return True
 
     def delete(self, key: str) -> None:
         """Delete the file behind key, and folders that it leaves empty."""
         path = self.path(key)
-        path.unlink(missing_ok=True)
+        with _failures(Code.STORE, path):
+            try:
+                path.unlink()
+            except OSError as error:
+                if error.errno not in ABSENT:
+                    raise
         for folder in path.parents:
             if folder == self.root or not folder.is_relative_to(self.root):
                 return
@@ -129,30 +146,15 @@ def read_file(path: Path) -> bytes | None:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_READ + 1)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise TalkheadError(
+            Code.STORE, f"cannot read {path}: {error.strerror}", "look at its permissions"
+        ) from error
     if len(content) > MAX_READ:
         raise TalkheadError(Code.INPUT, f"{path.name} is too large to be read at once")
     return content
-
-
-def copy_file(source: Path, into: Path, limit: int, tick: Tick) -> None:
-    """Copy source in pieces, or raise E_INPUT_VALIDATION over `limit` bytes and leave nothing."""
-    total = source.stat().st_size
-    if total > limit:
-        raise TalkheadError(
-            Code.INPUT, f"{total / 1e6:.0f} MB is over the limit of {limit / 1e6:.0f} MB"
-        )
-    done = 0
-    try:
-        with source.open("rb") as reader, into.open("wb") as writer:
-            while piece := reader.read(CHUNK):
-                writer.write(piece)
-                done += len(piece)
-                tick(done, total)
-    except BaseException:
-        into.unlink(missing_ok=True)
-        raise
 
 
 def put_file(file: Path, target: Path, *, create: bool = False) -> bool:
@@ -160,7 +162,7 @@ def put_file(file: Path, target: Path, *, create: bool = False) -> bool:
 
     With `create`, a target that is there already stays and False is returned.
     """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, partial)
@@ -195,3 +197,13 @@ def _advice(error: OSError, target: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"free some space in {target.parent}; the finished job is kept and continues"
     return "choose another output; the finished job is kept and continues"
+
+
+@contextmanager
+def _failures(code: Code, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TalkheadError(
+            code, f"cannot use {path}: {error.strerror or error}", "look at its permissions"
+        ) from error
