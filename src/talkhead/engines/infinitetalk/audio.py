@@ -1,0 +1,115 @@
+"""From speech to what the network hears: samples, frames, windows and their surroundings.
+
+InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Samples = NDArray[np.float32]  # (n,), mono, 16 kHz
+Features = NDArray[np.float32]  # (frames, layers, channels); may be a memory map
+
+RATE = 16_000  # Hz
+FPS = 25
+REACH = 2  # frames heard before and after each frame
+FRAMES_PER_LATENT = 4  # after the first frame, which has a latent of its own
+WINDOW = 81
+OVERLAP = 9
+STEADY = 1e-7  # keeps the variance of silence off 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What the network makes at once: `size` frames, of which `fresh` are new and wanted."""
+
+    start: int  # the video's frame at which it begins
+    size: int  # 4n + 1
+    seen: int  # frames at its beginning that the window before made
+    fresh: int  # frames after those; what follows them is cut off
+
+
+def normalise(samples: Samples) -> Samples:
+    """Return speech of zero mean and unit variance, as the encoder was trained."""
+    mean, var = samples.mean(), samples.var()
+    return np.asarray((samples - mean) / np.sqrt(var + np.float32(STEADY)), np.float32)
+
+
+def video_frames(samples: int, *, by_float: bool = False) -> int:
+    """Return how many frames of 25 fps speech of that many samples fills; never less than 1."""
+    whole = int(samples / RATE * FPS) if by_float else samples * FPS // RATE
+    return max(1, whole)
+
+
+def together(tracks: Sequence[Samples]) -> list[Samples]:
+    """Return tracks that all begin at once, silence after the shorter ones."""
+    longest = max(map(len, tracks))
+    return [np.pad(track, (0, longest - len(track))) for track in tracks]
+
+
+def in_turn(tracks: Sequence[Samples]) -> list[Samples]:
+    """Return tracks of which each begins where the one before ends, silence around them."""
+    ends = np.cumsum([len(track) for track in tracks]).tolist()
+    return [
+        np.pad(track, (end - len(track), ends[-1] - end))
+        for track, end in zip(tracks, ends, strict=True)
+    ]
+
+
+def plan_windows(
+    frames: int, size: int = WINDOW, overlap: int = OVERLAP, *, shrink: bool = False
+) -> tuple[Window, ...]:
+    """Return the windows that make `frames` frames, each going on from the one before.
+
+    `size` and `overlap` are 4n + 1. With `shrink` the last one is as short as it can be, which the
+    official code never does: a little off what the network was trained on, and much faster.
+    """
+    windows: list[Window] = []
+    made = 0
+    while made < frames:
+        seen = overlap if windows else 0
+        fresh = min(size - seen, frames - made)
+        windows.append(Window(made - seen, size, seen, fresh))
+        made += fresh
+    if shrink:
+        last = windows[-1]
+        latents = max(1, ceil((last.seen + last.fresh - 1) / FRAMES_PER_LATENT))
+        windows[-1] = replace(last, size=1 + FRAMES_PER_LATENT * latents)
+    return tuple(windows)
+
+
+def latent_frames(frames: int) -> int:
+    """Return how many latent frames hold 4n + 1 frames; what is over is lost."""
+    return 1 + (frames - 1) // FRAMES_PER_LATENT
+
+
+def audio_windows(speakers: Sequence[Features], start: int, count: int) -> Tensor:
+    """Return f32 (speakers, count, 5, layers, channels): every frame with two on either side.
+
+    `start` is the window's first frame, `count` its length. Before the beginning the first frame
+    is heard, past the end the speech runs backwards: the mirrored tail of the official code, and
+    its clamped indices, in one.
+    """
+    around = np.arange(-REACH, REACH + 1)
+    wanted = start + np.arange(count)[:, None] + around  # (count, 5)
+    return torch.stack([_picked(features, wanted) for features in speakers])
+
+
+def mirrored(index: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Return indices within 0..length - 1: 0 for those below, back and forth for those past it."""
+    folded = np.maximum(index, 0) % (2 * length)
+    inside: NDArray[np.int64] = np.minimum(folded, 2 * length - 1 - folded)
+    return inside
+
+
+def _picked(features: Features, wanted: NDArray[np.int64]) -> Tensor:
+    """Return f32 (count, 5, layers, channels), reading only what is near from a memory map."""
+    index = mirrored(wanted, len(features))
+    first, last = int(index.min()), int(index.max())
+    near = np.array(features[first : last + 1], np.float32)
+    return torch.from_numpy(near[index - first])
