@@ -1,11 +1,13 @@
 """The names of the older systems."""
 
 import os
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
 
-from talkhead.environment import store_of
+from talkhead.environment import AWS as AWS_FAMILY
+from talkhead.environment import FAMILIES, store_of
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import StoreSettings, load
 
@@ -139,3 +141,14 @@ def test_errors_name_the_variable(r2: pytest.MonkeyPatch) -> None:
     r2.setenv("TALKHEAD_STORE__KIND", "s3")
     with pytest.raises(TalkheadError, match=r"^TALKHEAD_STORE__BUCKET: "):
         load(aliases=True)
+
+
+def test_every_name_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "stores.md").read_text()
+    names = {
+        name
+        for family in (*FAMILIES, AWS_FAMILY)
+        for alternatives in (*family.needs.values(), *family.may.values())
+        for name in alternatives
+    }
+    assert not {name for name in names if f"`{name}`" not in page}
