@@ -6,6 +6,7 @@ import hmac
 import json
 import re
 import ssl
+import sys
 import threading
 import time
 from collections import Counter
@@ -56,7 +57,7 @@ class FakeSupabase:
 
     def __post_init__(self) -> None:
         self.key, self.anon = jwt({"role": "service_role"}), jwt({"role": "anon"})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = False
         if self.tls:
             self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
@@ -96,6 +97,13 @@ class FakeSupabase:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that went away, as a stopped download does."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 def jwt(claims: dict[str, Any]) -> str:
