@@ -91,9 +91,9 @@ class S3Store:
     def put(self, file: Path, key: str, *, mime: str, sha256: str, create: bool = False) -> bool:
         """Upload file, in parts where it is large, and check what the service then holds.
 
-        `create` is exact where the service obeys If-None-Match (AWS, MinIO, R2). Where it ignores
-        it (Supabase), an object that is there stays, but of two creators at the same moment the
-        last one wins and both may be told True.
+        `create` is exact where the service obeys If-None-Match, as AWS does. Where it ignores it,
+        as Supabase does, an object that is there stays, but of two creators at the same moment
+        the last one wins and both may be told True.
         """
         extra = {**self._headers(check_key(key), mime), "Metadata": {DIGEST: sha256}}
         with _failures(Code.STORE, self.settings):
