@@ -155,7 +155,9 @@ def with_links(
         raise TalkheadError(
             Code.STORE, f"{main.key} is no longer in the store", "send the job under a new key"
         )
-    main = main.model_copy(update={"data": base64.b64encode(content).decode()})
+    # a store that links by data: URI would send the same bytes twice
+    url = None if (main.url or "").startswith("data:") else main.url
+    main = main.model_copy(update={"data": base64.b64encode(content).decode(), "url": url})
     return result.model_copy(update={"outputs": (main, *made[1:])})
 
 

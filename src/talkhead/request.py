@@ -235,7 +235,10 @@ class Job(Strict):
     action: str
     output: Output = Field(Output(), description="where results go, see `output`")
     idempotency_key: (
-        Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.\-]*$")] | None
+        Annotated[
+            str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")
+        ]
+        | None
     ) = Field(
         None,
         description="the job's name: the same key and request is answered once, "

@@ -96,6 +96,22 @@ def test_small_files_come_inside_the_answer(served, tmp_path: Path) -> None:
     )
 
 
+def test_an_inline_store_sends_the_bytes_once(tmp_path: Path) -> None:
+    settings = Settings(
+        **card_settings(tmp_path), store={"kind": "inline", "root": tmp_path / "kept"}
+    )
+    runtime = Runtime(settings, local_paths=True)
+    files = plain_portrait(tmp_path), seven_seconds(tmp_path)
+    video = job.run(asked(*files), runtime).video
+    assert video is not None
+    assert (video.url or "").startswith("data:video/mp4;base64,")
+    assert video.data is None
+    inline = job.run(asked(*files, output={"inline": True}), runtime).video
+    assert inline is not None
+    assert inline.url is None
+    assert inline.data == (video.url or "").partition(",")[2]
+
+
 def test_a_large_file_comes_as_a_url_with_a_warning(tmp_path: Path) -> None:
     runtime = card_runtime(tmp_path, inline_mb=0.001)
     made = asked(plain_portrait(tmp_path), seven_seconds(tmp_path), output={"inline": True})

@@ -17,7 +17,7 @@ from talkhead.aliases import Reading
 from talkhead.errors import Code, TalkheadError
 from talkhead.report import naming
 from talkhead.request import Job
-from talkhead.result import Notice, Progress, Result
+from talkhead.result import Made, Notice, Progress, Result
 from talkhead.serve import logs
 from talkhead.serve.worker import Order
 from talkhead.settings import Settings
@@ -147,12 +147,17 @@ def good(reading: Reading, result: Result) -> Body:
     A file that is too large to travel in the answer is left to its key and URL.
     """
     body = _body(reading, result)
-    if not any(made.data for made in result.outputs):
+    if not any(_holds_file(made) for made in result.outputs):
         return fitted(body, SMALL)
-    if size(fitted(body, LARGE)) <= LARGE:
+    if size(fitted(body, LARGE)) <= LARGE or not any(made.data for made in result.outputs):
         return body
     bare = tuple(made.model_copy(update={"data": None}) for made in result.outputs)
     return fitted(_body(reading, result.model_copy(update={"outputs": bare})), SMALL, ["data"])
+
+
+def _holds_file(made: Made) -> bool:
+    """Return whether a file travels in the answer: as `data`, or as an inline store's URL."""
+    return bool(made.data) or (made.url or "").startswith("data:")
 
 
 def _body(reading: Reading, result: Result) -> Body:

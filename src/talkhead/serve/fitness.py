@@ -5,6 +5,7 @@ leave one line that says what to do.
 """
 
 import asyncio
+import json
 import shutil
 import uuid
 from collections.abc import Awaitable, Callable
@@ -100,15 +101,16 @@ def store_works(settings: Settings) -> None:
     name = f"{PROBE}-{uuid.uuid4().hex}"
     key = "/".join(part for part in (settings.store.prefix.strip("/"), name) if part)
     settings.jobs.mkdir(parents=True, exist_ok=True)
-    file = settings.jobs / name
+    file, content = settings.jobs / name, json.dumps({"probe": name}).encode()
     try:
-        file.write_bytes(name.encode())
-        store.put(file, key, mime="text/plain", sha256=file_digest(file))
+        file.write_bytes(content)
+        store.put(file, key, mime="application/json", sha256=file_digest(file))
         held = store.read(key)
         store.delete(key)
     finally:
         file.unlink(missing_ok=True)
-    if held != name.encode():
+        store.close()
+    if held != content:
         raise TalkheadError(
             Code.STORE,
             f"the {settings.store.kind} store does not give back what was put there",

@@ -249,6 +249,16 @@ def test_a_file_inside_the_answer_makes_room_and_comes_once() -> None:
     assert size(body) < LARGE
 
 
+def test_an_inline_stores_url_is_a_file_too() -> None:
+    url = "data:video/mp4;base64," + "A" * 9_000_000
+    made = Made(kind="video", key="k/v.mp4", url=url, mime="video/mp4", bytes=7, sha256="0")
+    notice = Notice(code="W_DURATION", message="cut")
+    result = Result(action="talk", version="1", outputs=(made,), warnings=(notice,))
+    body = good(Reading("talkhead", {}), result)
+    assert body["result"]["outputs"][0]["url"] == url
+    assert [told["code"] for told in body["result"]["warnings"]] == ["W_DURATION"]
+
+
 def test_a_file_too_large_for_the_platform_is_left_to_its_url() -> None:
     body = good(CANONICAL, result(outputs=(made(data="A" * 12_000_000),)))
     assert "data" not in body["result"]["outputs"][0]
