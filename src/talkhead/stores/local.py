@@ -16,6 +16,7 @@ from talkhead.stores.arriving import write
 from talkhead.stores.keys import check_key
 
 CHUNK = 2**20
+FULL = {errno.ENOSPC, errno.EDQUOT}
 # What the system says where there is no file of that name.
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
@@ -194,7 +195,7 @@ def _place(partial: Path, target: Path, create: bool) -> bool:
 
 
 def _advice(error: OSError, target: Path) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return f"free some space in {target.parent}; the finished job is kept and continues"
     return "choose another output; the finished job is kept and continues"
 
@@ -204,6 +205,8 @@ def _failures(code: Code, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in FULL:  # the disk that is written to; `report.naming` says so
+            raise
         raise TalkheadError(
             code, f"cannot use {path}: {error.strerror or error}", "look at its permissions"
         ) from error

@@ -98,6 +98,19 @@ def test_what_cannot_be_read_is_told(
     assert not into.exists()
 
 
+def test_a_full_disk_while_reading_is_not_the_stores_fault(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    put(store, made(tmp_path), "b.mp4")
+
+    def full(done: int, total: int) -> None:
+        raise failing(errno.ENOSPC)
+
+    with pytest.raises(OSError, match="No space left"):
+        store.get("b.mp4", tmp_path / "into", 9, full)
+    assert not (tmp_path / "into").exists()
+
+
 def test_get_does_not_follow_links_out(store: LocalStore, tmp_path: Path) -> None:
     put(store, made(tmp_path), "a.mp4")
     (store.root / "out.mp4").symlink_to(made(tmp_path))
