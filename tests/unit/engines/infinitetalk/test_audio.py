@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from talkhead.engines.infinitetalk import audio
+from talkhead.engines.infinitetalk.audio import Window
+
+
+def numbered(frames: int, speaker: int = 0) -> np.ndarray:
+    """Return features (frames, 2, 3) that all hold their frame's number."""
+    rows = np.arange(frames, dtype=np.float32) + 1000 * speaker
+    return np.broadcast_to(rows[:, None, None], (frames, 2, 3)).copy()
+
+
+def test_speech_is_normalised() -> None:
+    samples = np.random.default_rng(0).normal(0.1, 0.02, 5000).astype(np.float32)
+    made = audio.normalise(samples)
+    assert made.dtype == np.float32
+    assert abs(made.mean()) < 1e-4
+    assert abs(made.std() - 1) < 1e-3
+    assert not audio.normalise(np.zeros(100, np.float32)).any()
+
+
+@pytest.mark.parametrize(
+    ("samples", "frames"), [(4800, 7), (20_800, 32), (1, 1), (640, 1), (639, 1), (1280, 2)]
+)
+def test_frames_of_speech(samples: int, frames: int) -> None:
+    assert audio.video_frames(samples) == frames
+
+
+def test_float_error_costs_no_frame() -> None:
+    samples = 29 * 640
+    assert audio.video_frames(samples) == 29
+    assert audio.video_frames(samples, by_float=True) == 28
+
+
+def test_speakers_together_and_in_turn() -> None:
+    one, two = np.ones(3, np.float32), np.full(5, 2, np.float32)
+    assert [track.tolist() for track in audio.together([one, two])] == [
+        [1, 1, 1, 0, 0],
+        [2, 2, 2, 2, 2],
+    ]
+    assert [track.tolist() for track in audio.in_turn([one, two])] == [
+        [1, 1, 1, 0, 0, 0, 0, 0],
+        [0, 0, 0, 2, 2, 2, 2, 2],
+    ]
+
+
+@pytest.mark.parametrize(("frames", "count"), [(1, 1), (81, 1), (82, 2), (153, 2), (154, 3)])
+def test_as_many_windows_as_needed(frames: int, count: int) -> None:
+    windows = audio.plan_windows(frames)
+    assert len(windows) == count
+    assert [window.start for window in windows] == [72 * index for index in range(count)]
+    assert {window.size for window in windows} == {81}
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(81, 9), (17, 5), (81, 25), (13, 1)])
+@pytest.mark.parametrize("shrink", [False, True])
+def test_windows_make_every_frame_once(size: int, overlap: int, shrink: bool) -> None:
+    for frames in range(1, 3 * size):
+        windows = audio.plan_windows(frames, size, overlap, shrink=shrink)
+        made: list[int] = []
+        for window in windows:
+            assert window.start + window.seen == len(made)
+            assert window.seen + window.fresh <= window.size <= size
+            assert window.size % 4 == 1
+            assert window.fresh > 0
+            made += range(window.start + window.seen, window.start + window.seen + window.fresh)
+        assert made == list(range(frames))
+
+
+def test_a_last_window_can_be_short() -> None:
+    assert audio.plan_windows(100, shrink=True)[-1] == Window(72, 29, 9, 19)
+    assert audio.plan_windows(1, shrink=True)[-1] == Window(0, 5, 0, 1)
+
+
+def test_a_frame_hears_its_neighbours() -> None:
+    made = audio.audio_windows([numbered(40), numbered(40, 1)], 8, 17)
+    assert made.shape == (2, 17, 5, 2, 3)
+    assert made.dtype == torch.float32
+    wanted = np.arange(8, 25)[:, None] + np.arange(-2, 3)
+    assert np.array_equal(made[0, ..., 0, 0].numpy(), wanted)
+    assert np.array_equal(made[1, ..., 1, 2].numpy(), wanted + 1000)
+
+
+def test_before_the_beginning_the_first_frame_is_heard() -> None:
+    made = audio.audio_windows([numbered(40)], 0, 3)[0, ..., 0, 0]
+    assert made.tolist() == [[0, 0, 0, 1, 2], [0, 0, 1, 2, 3], [0, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("frames", [26, 60, 81, 82, 100])
+def test_past_the_end_speech_is_mirrored_as_officially(frames: int) -> None:
+    features = numbered(frames)
+    for window in audio.plan_windows(frames, 17, 5):
+        end = window.start + window.size
+        padded = features
+        if end >= frames:
+            padded = np.concatenate([features, features[-(end - frames + 3) :][::-1]])
+        index = np.arange(window.start, end)[:, None] + np.arange(-2, 3)
+        wanted = padded[np.clip(index, 0, len(padded) - 1)]
+        made = audio.audio_windows([features], window.start, window.size)
+        assert np.array_equal(made[0].numpy(), wanted)
+
+
+def test_speech_much_shorter_than_a_window_goes_back_and_forth() -> None:
+    made = audio.audio_windows([numbered(3)], 0, 81)[0, :, 2, 0, 0]
+    assert made[:9].tolist() == [0, 1, 2, 2, 1, 0, 0, 1, 2]
+    assert audio.audio_windows([numbered(1)], 0, 81).eq(0).all()
+
+
+def test_windows_are_read_from_a_memory_map(tmp_path: Path) -> None:
+    np.save(tmp_path / "features.npy", numbered(500))
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    made = audio.audio_windows([mapped], 432, 81)
+    assert torch.equal(made, audio.audio_windows([numbered(500)], 432, 81))
+
+
+@pytest.mark.parametrize(("frames", "latents"), [(1, 1), (5, 2), (9, 3), (81, 21)])
+def test_frames_to_latents(frames: int, latents: int) -> None:
+    assert audio.latent_frames(frames) == latents
