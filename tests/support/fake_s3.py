@@ -326,6 +326,7 @@ class _Handler(BaseHTTPRequestHandler):
             return act(fake, asked, body)
 
     def send(self, reply: Reply) -> None:
+        length = self.length(reply)  # decided before the client sees anything
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
@@ -333,7 +334,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD" and reply.status != 204:
-            self.wfile.write(reply.body[: self.length(reply)])
+            self.wfile.write(reply.body[:length])
 
     def length(self, reply: Reply) -> int:
         fake = self.server.fake
