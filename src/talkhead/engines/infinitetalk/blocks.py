@@ -1,0 +1,236 @@
+"""The layers of InfiniteTalk's transformer: audio tokens, keys and values, one block.
+
+InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9) on Wan 2.1. What a block
+attends to beside the video itself does not change while a window is sampled, so its keys and values
+are made by layers of their own (`TokenKeys`, `AudioKeys`), once, and the block takes them.
+"""
+
+from typing import NamedTuple
+
+import torch
+from diffusers.models.attention import FeedForward
+from torch import Tensor, nn
+from torch.nn import functional
+
+from talkhead.engines.infinitetalk import routing
+from talkhead.models.attention import Rope, attend, line_rope, rotate
+from talkhead.models.elementwise import adaptive_norm, add_gated, layer_norm, rms_norm
+
+
+class KeyValue(NamedTuple):
+    """Keys and values of one attention, each (b, tokens, heads, d), with frames before tokens."""
+
+    key: Tensor
+    value: Tensor
+
+
+class Attended(NamedTuple):
+    """What one block attends to beside the video."""
+
+    text: KeyValue  # (b, 512, heads, d)
+    image: KeyValue  # (b, 257, heads, d)
+    audio: KeyValue  # (b, frames, tokens, heads, d); the last frame's serve all after it
+
+
+class Scene(NamedTuple):
+    """What all blocks of a pass share."""
+
+    grid: tuple[int, int, int]  # latent frames, rows, columns of tokens
+    rope: Rope  # (n, d / 2)
+    masks: Tensor | None  # f32 (b, classes, rows * columns); only where speakers are told apart
+    span: float  # length of the speakers' axis
+    width: float  # each person's part of it
+
+
+class AudioTokens(nn.Module):
+    """Makes audio tokens for every latent frame from windows of audio features."""
+
+    def __init__(
+        self, window: int, features: int, hidden: int, tokens: int, dim: int, stride: int
+    ) -> None:
+        super().__init__()
+        self.tokens, self.stride = tokens, stride
+        self.proj1 = nn.Linear(window * features, hidden)
+        # A latent frame of `stride` frames hears both ends of its windows and their middles.
+        self.proj1_vf = nn.Linear((window + stride - 1) * features, hidden)
+        self.proj2 = nn.Linear(hidden, hidden)
+        self.proj3 = nn.Linear(hidden, tokens * dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Return (speakers, latent frames, tokens, dim) of (speakers, frames, window, l, c)."""
+        first, later = grouped(audio.to(self.proj1.weight.dtype), self.stride)
+        heard = torch.cat(
+            [
+                functional.relu(self.proj1(first.flatten(2))),
+                functional.relu(self.proj1_vf(later.flatten(2))),
+            ],
+            dim=1,
+        )  # (s, t, hidden)
+        made = self.proj3(functional.relu(self.proj2(heard)))
+        return layer_norm(split(made, self.tokens), self.norm)
+
+
+def grouped(audio: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """Return the features that each latent frame hears: the first one's, and the later ones'.
+
+    `audio` is (s, frames, window, l, c) with frames = 1 + a multiple of `stride`. The first latent
+    frame is one frame, (s, 1, window, l, c); a later one is `stride` frames, (s, t - 1,
+    window + stride - 1, l, c): up to the middle of its first frame's window, the middles of those
+    between, and its last frame's from the middle on.
+    """
+    first = audio[:, :1]
+    rest = torch.unflatten(audio[:, 1:], 1, (-1, stride))  # (s, t - 1, stride, window, l, c)
+    middle = audio.shape[2] // 2
+    later = torch.cat(
+        [
+            rest[:, :, 0, : middle + 1],
+            rest[:, :, 1:-1, middle],
+            rest[:, :, -1, middle:],
+        ],
+        dim=2,
+    )
+    return first, later
+
+
+class TokenKeys(nn.Module):
+    """Makes one block's keys and values of text or image tokens."""
+
+    def __init__(self, dim: int, heads: int, eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_k = nn.Linear(dim, dim)
+        self.to_v = nn.Linear(dim, dim)
+        self.norm = nn.RMSNorm(dim, eps)
+
+    def forward(self, tokens: Tensor) -> KeyValue:
+        """Return keys and values of tokens (b, m, dim)."""
+        key = rms_norm(self.to_k(tokens), self.norm)
+        return KeyValue(split(key, self.heads), split(self.to_v(tokens), self.heads))
+
+
+class AudioKeys(nn.Module):
+    """Makes one block's keys and values of audio tokens."""
+
+    def __init__(self, dim: int, audio_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_kv = nn.Linear(audio_dim, 2 * dim)
+
+    def forward(self, tokens: Tensor, positions: Tensor | None) -> KeyValue:
+        """Return keys and values of tokens (b, t, m, audio_dim), keys at `positions` (m,)."""
+        key, value = (split(part, self.heads) for part in self.to_kv(tokens).chunk(2, dim=-1))
+        if positions is not None:
+            key = rotate(key, line_rope(positions, key.shape[-1]))
+        return KeyValue(key, value)
+
+
+class SelfAttention(nn.Module):
+    """Attention of the video's tokens to each other."""
+
+    def __init__(self, dim: int, heads: int, eps: float, backend: str) -> None:
+        super().__init__()
+        self.heads, self.backend = heads, backend
+        self.to_q = nn.Linear(dim, dim)
+        self.to_k = nn.Linear(dim, dim)
+        self.to_v = nn.Linear(dim, dim)
+        self.to_out = nn.Linear(dim, dim)
+        self.norm_q = nn.RMSNorm(dim, eps)
+        self.norm_k = nn.RMSNorm(dim, eps)
+
+    def forward(self, x: Tensor, rope: Rope) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the attention of x (b, n, dim), and its roped queries and keys (b, n, h, d)."""
+        query = rotate(split(rms_norm(self.to_q(x), self.norm_q), self.heads), rope)
+        key = rotate(split(rms_norm(self.to_k(x), self.norm_k), self.heads), rope)
+        mixed = attend(query, key, split(self.to_v(x), self.heads), self.backend)
+        return self.to_out(mixed.flatten(2)), query, key
+
+
+class TokenAttention(nn.Module):
+    """Attention of the video's tokens to those of text and image, which share the queries."""
+
+    def __init__(self, dim: int, heads: int, eps: float, backend: str) -> None:
+        super().__init__()
+        self.heads, self.backend = heads, backend
+        self.to_q = nn.Linear(dim, dim)
+        self.to_out = nn.Linear(dim, dim)
+        self.norm_q = nn.RMSNorm(dim, eps)
+
+    def forward(self, x: Tensor, text: KeyValue, image: KeyValue) -> Tensor:
+        """Return (b, n, dim) of x (b, n, dim)."""
+        query = split(rms_norm(self.to_q(x), self.norm_q), self.heads)
+        mixed = attend(query, *text, self.backend) + attend(query, *image, self.backend)
+        out: Tensor = self.to_out(mixed.flatten(2))
+        return out
+
+
+class AudioAttention(nn.Module):
+    """Attention of each latent frame's tokens to the audio tokens of that frame."""
+
+    def __init__(self, dim: int, heads: int, backend: str) -> None:
+        super().__init__()
+        self.heads, self.backend = heads, backend
+        self.to_q = nn.Linear(dim, dim)
+        self.to_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, audio: KeyValue, positions: Tensor | None) -> Tensor:
+        """Return (b, t * n, dim) of x (b, t * n, dim), its queries at `positions` (b, t * n)."""
+        query = split(self.to_q(x), self.heads)
+        if positions is not None:
+            query = rotate(query, line_rope(positions, query.shape[-1]))
+        frames = audio.key.shape[1]
+        each = torch.unflatten(query, 1, (frames, -1)).flatten(0, 1)  # (b * t, n, heads, d)
+        mixed = attend(each, audio.key.flatten(0, 1), audio.value.flatten(0, 1), self.backend)
+        out: Tensor = self.to_out(torch.unflatten(mixed, 0, (-1, frames)).flatten(1, 2).flatten(2))
+        return out
+
+
+class TalkBlock(nn.Module):
+    """One layer of the transformer: the video itself, text and image, sound, feed-forward."""
+
+    def __init__(self, dim: int, ffn_dim: int, heads: int, eps: float, backend: str) -> None:
+        super().__init__()
+        self.eps, self.backend = eps, backend
+        self.attn1 = SelfAttention(dim, heads, eps, backend)
+        self.norm2 = nn.LayerNorm(dim, eps)
+        self.attn2 = TokenAttention(dim, heads, eps, backend)
+        self.norm_x = nn.LayerNorm(dim, eps)
+        self.audio_attn = AudioAttention(dim, heads, backend)
+        self.ffn = FeedForward(dim, inner_dim=ffn_dim, activation_fn="gelu-approximate")
+        self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+
+    def forward(self, x: Tensor, time: Tensor, attended: Attended, scene: Scene) -> Tensor:
+        """Return x (b, t * n, dim) after this layer; `time` is f32 (b, 6, dim)."""
+        table = self.scale_shift_table.float() + time
+        shift, scale, gate, ff_shift, ff_scale, ff_gate = table.chunk(6, dim=1)
+        mixed, query, key = self.attn1(adaptive_norm(x, shift, scale, self.eps), scene.rope)
+        x = add_gated(x, mixed, gate)
+        positions = listening(query, key, scene, self.backend)
+        x = x + self.attn2(layer_norm(x, self.norm2), attended.text, attended.image)
+        audio = spread(attended.audio, scene.grid[0])
+        x = x + self.audio_attn(layer_norm(x, self.norm_x), audio, positions)
+        fed = self.ffn(adaptive_norm(x, ff_shift, ff_scale, self.eps))
+        return add_gated(x, fed, ff_gate)
+
+
+def listening(query: Tensor, key: Tensor, scene: Scene, backend: str) -> Tensor | None:
+    """Return f32 (b, t * n) positions on the speakers' axis, None where there is one speaker."""
+    if scene.masks is None:
+        return None
+    first = key[:, : scene.grid[1] * scene.grid[2]]  # the first latent frame's
+    maps = routing.reference_map(query, first, scene.masks, backend)
+    return routing.query_positions(maps, scene.span, scene.width)
+
+
+def spread(audio: KeyValue, frames: int) -> KeyValue:
+    """Return audio keys and values for `frames` latent frames, the last one given repeated."""
+    given = audio.key.shape[1]
+    if given == frames:
+        return audio
+    index = torch.arange(frames, device=audio.key.device).clamp_max(given - 1)
+    return KeyValue(audio.key[:, index], audio.value[:, index])
+
+
+def split(x: Tensor, heads: int) -> Tensor:
+    """Return x (..., heads * d) as (..., heads, d)."""
+    return torch.unflatten(x, -1, (heads, -1))

@@ -1,0 +1,85 @@
+"""Names of tensors in published checkpoints, and what we call them.
+
+Every rule is one to one: a pattern of the whole published name and the name it stands for. A file's
+name that no rule knows is refused where it is loaded.
+"""
+
+from talkhead.models.loading import Rules, rules
+
+PARTS = r"(weight|bias)"
+
+# The official files of Wan 2.1.
+BASE: Rules = rules(
+    {
+        rf"patch_embedding\.{PARTS}": r"patch_embedding.\1",
+        rf"text_embedding\.0\.{PARTS}": r"condition_embedder.text_embedder.linear_1.\1",
+        rf"text_embedding\.2\.{PARTS}": r"condition_embedder.text_embedder.linear_2.\1",
+        rf"time_embedding\.0\.{PARTS}": r"condition_embedder.time_embedder.linear_1.\1",
+        rf"time_embedding\.2\.{PARTS}": r"condition_embedder.time_embedder.linear_2.\1",
+        rf"time_projection\.1\.{PARTS}": r"condition_embedder.time_proj.\1",
+        rf"img_emb\.proj\.0\.{PARTS}": r"condition_embedder.image_embedder.norm1.\1",
+        rf"img_emb\.proj\.1\.{PARTS}": r"condition_embedder.image_embedder.ff.net.0.proj.\1",
+        rf"img_emb\.proj\.3\.{PARTS}": r"condition_embedder.image_embedder.ff.net.2.\1",
+        rf"img_emb\.proj\.4\.{PARTS}": r"condition_embedder.image_embedder.norm2.\1",
+        r"head\.modulation": r"scale_shift_table",
+        rf"head\.head\.{PARTS}": r"proj_out.\1",
+        r"blocks\.(\d+)\.modulation": r"blocks.\1.scale_shift_table",
+        rf"blocks\.(\d+)\.self_attn\.([qkv])\.{PARTS}": r"blocks.\1.attn1.to_\2.\3",
+        rf"blocks\.(\d+)\.self_attn\.o\.{PARTS}": r"blocks.\1.attn1.to_out.\2",
+        r"blocks\.(\d+)\.self_attn\.norm_([qk])\.weight": r"blocks.\1.attn1.norm_\2.weight",
+        rf"blocks\.(\d+)\.norm3\.{PARTS}": r"blocks.\1.norm2.\2",
+        rf"blocks\.(\d+)\.cross_attn\.q\.{PARTS}": r"blocks.\1.attn2.to_q.\2",
+        rf"blocks\.(\d+)\.cross_attn\.o\.{PARTS}": r"blocks.\1.attn2.to_out.\2",
+        r"blocks\.(\d+)\.cross_attn\.norm_q\.weight": r"blocks.\1.attn2.norm_q.weight",
+        rf"blocks\.(\d+)\.cross_attn\.([kv])\.{PARTS}": r"text_memory.\1.to_\2.\3",
+        r"blocks\.(\d+)\.cross_attn\.norm_k\.weight": r"text_memory.\1.norm.weight",
+        rf"blocks\.(\d+)\.cross_attn\.([kv])_img\.{PARTS}": r"image_memory.\1.to_\2.\3",
+        r"blocks\.(\d+)\.cross_attn\.norm_k_img\.weight": r"image_memory.\1.norm.weight",
+        rf"blocks\.(\d+)\.ffn\.0\.{PARTS}": r"blocks.\1.ffn.net.0.proj.\2",
+        rf"blocks\.(\d+)\.ffn\.2\.{PARTS}": r"blocks.\1.ffn.net.2.\2",
+    }
+)
+
+# What InfiniteTalk's own file adds.
+ADAPTER: Rules = rules(
+    {
+        rf"audio_proj\.(proj1|proj1_vf|proj2|proj3|norm)\.{PARTS}": r"audio_proj.\1.\2",
+        rf"blocks\.(\d+)\.norm_x\.{PARTS}": r"blocks.\1.norm_x.\2",
+        rf"blocks\.(\d+)\.audio_cross_attn\.q_linear\.{PARTS}": r"blocks.\1.audio_attn.to_q.\2",
+        rf"blocks\.(\d+)\.audio_cross_attn\.proj\.{PARTS}": r"blocks.\1.audio_attn.to_out.\2",
+        rf"blocks\.(\d+)\.audio_cross_attn\.kv_linear\.{PARTS}": r"audio_memory.\1.to_kv.\2",
+    }
+)
+
+# The adapter's file counts where it holds a tensor of the base as well; whole models hold both.
+OFFICIAL: Rules = BASE + ADAPTER
+
+EMBEDDER = r"condition_embedder\.(text_embedder|time_embedder)\.(linear_[12])"
+IMAGE = r"condition_embedder\.image_embedder\.(norm1|norm2|ff\.net\.0\.proj|ff\.net\.2)"
+
+# The base as diffusers publishes it.
+DIFFUSERS: Rules = rules(
+    {
+        rf"(patch_embedding|proj_out)\.{PARTS}": r"\1.\2",
+        rf"{EMBEDDER}\.{PARTS}": r"condition_embedder.\1.\2.\3",
+        rf"condition_embedder\.time_proj\.{PARTS}": r"condition_embedder.time_proj.\1",
+        rf"{IMAGE}\.{PARTS}": r"condition_embedder.image_embedder.\1.\2",
+        r"scale_shift_table": r"scale_shift_table",
+        r"blocks\.(\d+)\.scale_shift_table": r"blocks.\1.scale_shift_table",
+        rf"blocks\.(\d+)\.norm2\.{PARTS}": r"blocks.\1.norm2.\2",
+        rf"blocks\.(\d+)\.attn1\.(to_[qkv])\.{PARTS}": r"blocks.\1.attn1.\2.\3",
+        rf"blocks\.(\d+)\.attn([12])\.to_out\.0\.{PARTS}": r"blocks.\1.attn\2.to_out.\3",
+        r"blocks\.(\d+)\.attn1\.norm_([qk])\.weight": r"blocks.\1.attn1.norm_\2.weight",
+        rf"blocks\.(\d+)\.attn2\.to_q\.{PARTS}": r"blocks.\1.attn2.to_q.\2",
+        r"blocks\.(\d+)\.attn2\.norm_q\.weight": r"blocks.\1.attn2.norm_q.weight",
+        rf"blocks\.(\d+)\.attn2\.(to_[kv])\.{PARTS}": r"text_memory.\1.\2.\3",
+        r"blocks\.(\d+)\.attn2\.norm_k\.weight": r"text_memory.\1.norm.weight",
+        rf"blocks\.(\d+)\.attn2\.add_([kv])_proj\.{PARTS}": r"image_memory.\1.to_\2.\3",
+        r"blocks\.(\d+)\.attn2\.norm_added_k\.weight": r"image_memory.\1.norm.weight",
+        rf"blocks\.(\d+)\.ffn\.net\.0\.proj\.{PARTS}": r"blocks.\1.ffn.net.0.proj.\2",
+        rf"blocks\.(\d+)\.ffn\.net\.2\.{PARTS}": r"blocks.\1.ffn.net.2.\2",
+    }
+)
+
+# A LoRA names layers as one of the two does; none is known to touch the adapter's.
+LORA: Rules = OFFICIAL + DIFFUSERS

@@ -1,0 +1,1 @@
+"""Torch parts that engines share: imported by name, and never by the package itself."""

@@ -1,0 +1,157 @@
+"""Where a model's weights live while it works: on its device, or block by block on their way there.
+
+With offload the weights of a list of like modules stay in host memory. Before a module runs, its
+weights are copied to the device, and those of the next one start on their way while it computes, so
+that two modules at most are resident. On CUDA host memory is pinned and copies have a stream of
+their own; the device may also be the CPU, which moves nothing faster but works the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from talkhead.models.loading import Target, targets
+
+HOST = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and as what a model computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+    offload: bool = False  # weights of streamed modules stay in host memory
+    compiled: bool = False  # repeated blocks run through torch.compile
+
+
+def target_of(model: type[nn.Module], placement: Placement) -> Callable[[str], Target]:
+    """Return where each tensor of a model of this class is to be loaded, by name.
+
+    The class says what stays in float32 (`_keep_in_fp32_modules`) and which lists of modules may be
+    streamed (`streamed`).
+    """
+    streamed: tuple[str, ...] = getattr(model, "streamed", ())
+    place = targets(placement.device, placement.dtype, getattr(model, "_keep_in_fp32_modules", ()))
+
+    def target(name: str) -> Target:
+        home = place(name)
+        if placement.offload and name.partition(".")[0] in streamed:
+            return Target(HOST, home.dtype)
+        return home
+
+    return target
+
+
+def settle(model: nn.Module, placement: Placement) -> None:
+    """Make a loaded model run as placed: compile its repeated blocks, stream what is offloaded."""
+    if placement.compiled:
+        compile_blocks(model)
+    if placement.offload:
+        for name in getattr(model, "streamed", ()):
+            modules: Any = getattr(model, name)
+            stream_in(modules, placement.device)
+
+
+def compile_blocks(model: nn.Module, **options: Any) -> None:
+    """Compile the forward of every module that the model names in `_repeated_blocks`.
+
+    The forward alone, so that what moves weights before it stays outside of the compiled part.
+    """
+    repeated: Sequence[str] = getattr(model, "_repeated_blocks", ())
+    for module in model.modules():
+        if type(module).__name__ in repeated:
+            module.forward = torch.compile(module.forward, **options)
+
+
+def stream_in(modules: Sequence[nn.Module], device: torch.device) -> None:
+    """Run modules, needed in this order, on a device that holds two of them at a time."""
+    Stream(modules, device)  # the modules' hooks keep it
+
+
+class Stream:
+    """Weights of like modules: all of them in host memory, at most two of them on the device."""
+
+    def __init__(self, modules: Sequence[nn.Module], device: torch.device) -> None:
+        self.device = device
+        self.modules = list(modules)
+        self.copies: Any = None
+        if device.type == "cuda":
+            self.copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.homes = [_homes(module, pinned=self.copies is not None) for module in self.modules]
+        self.arrivals: dict[int, Any] = {}  # of those resident: what tells that they are there
+        self.departures: dict[int, Any] = {}  # of the latest that ran: what tells that it has
+        for index, module in enumerate(self.modules):
+            module.register_forward_pre_hook(self._before(index))
+            module.register_forward_hook(self._after(index), always_call=True)
+
+    def _before(self, index: int) -> Callable[[nn.Module, Any], None]:
+        def arrive(_module: nn.Module, _given: Any) -> None:
+            for other in [other for other in self.arrivals if other != index]:
+                self._leave(other)  # fetched for a run that was broken off
+            self._fetch(index)
+            if self.copies is not None:
+                self.arrivals[index].wait(torch.cuda.current_stream(self.device))
+
+        return arrive
+
+    def _after(self, index: int) -> Callable[[nn.Module, Any, Any], None]:
+        def leave(_module: nn.Module, _given: Any, _made: Any) -> None:
+            event = _event() if self.copies is not None else None
+            if event is not None:
+                event.record(torch.cuda.current_stream(self.device))
+            self._leave(index)
+            # The host runs ahead of the device: the next module's weights may only take memory
+            # once the module before this one has run and given back its own.
+            for earlier in self.departures.values():
+                if earlier is not None:
+                    earlier.synchronize()
+            self.departures = {index: event}
+            if index + 1 < len(self.modules):
+                self._fetch(index + 1)
+
+        return leave
+
+    def _fetch(self, index: int) -> None:
+        """Start copying a module's weights to the device, unless they are there or on their way."""
+        if index in self.arrivals:
+            return
+        if self.copies is None:
+            for parameter, home in self.homes[index]:
+                parameter.data = home.to(self.device, copy=True)
+            self.arrivals[index] = None
+            return
+        user = torch.cuda.current_stream(self.device)
+        event = _event()
+        with torch.cuda.stream(self.copies):
+            for parameter, home in self.homes[index]:
+                there = home.to(self.device, non_blocking=True)
+                there.record_stream(user)
+                parameter.data = there
+            event.record(self.copies)
+        self.arrivals[index] = event
+
+    def _leave(self, index: int) -> None:
+        """Give the memory of a module's weights on the device back."""
+        self.arrivals.pop(index, None)
+        for parameter, home in self.homes[index]:
+            parameter.data = home
+
+
+def _event() -> Any:
+    return torch.cuda.Event()  # type: ignore[no-untyped-call]
+
+
+def _homes(module: nn.Module, *, pinned: bool) -> list[tuple[nn.Parameter, Tensor]]:
+    """Return a module's parameters, each with its place in host memory."""
+    homes = []
+    for parameter in module.parameters():
+        home = parameter.data.to(HOST)
+        if pinned:
+            home = home.pin_memory()
+        parameter.data = home
+        homes.append((parameter, home))
+    return homes
