@@ -18,7 +18,7 @@ WHITE = (0.95047, 1.0, 1.08883)  # D65
 KNEE = 0.008856  # of luminance, below which Lab is linear
 SLOPE, LIFT = 7.787, 16 / 116
 FLAT = 1e-3  # deviation of a channel that does not vary: what is left is rounding
-PIECE = 2**21  # pixels worked on at a time; about 100 MB
+PIECE = 2**20  # pixels worked on at a time; about 170 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
