@@ -10,6 +10,7 @@ from torch import Tensor
 
 from parity.goldens import read, under
 from talkhead.engines.infinitetalk import audio, conditioning, loudness
+from talkhead.engines.infinitetalk.windows import latent_frames, plan_windows
 from talkhead.models import color, guidance, schedule, wav2vec2
 from talkhead.models.guidance import Averages, Guidance, Pass, Projection
 
@@ -41,7 +42,7 @@ def named(tensors: dict[str, Tensor], pattern: str) -> list[tuple[Tensor, tuple[
 def case_of(facts: dict[str, Any], name: str) -> dict[str, Any]:
     case: dict[str, Any] = {**facts["cases"][name]["kw"], **facts["cases"][name]["ex"]}
     case["limit"] = min(case["max_frames_num"], facts["n_audio_frames"])
-    case["windows"] = audio.plan_windows(case["limit"], case["frame_num"], case["motion_frame"])
+    case["windows"] = plan_windows(case["limit"], case["frame_num"], case["motion_frame"])
     return case
 
 
@@ -152,8 +153,8 @@ def test_windows_are_conditioned(name: str) -> None:
         heard = audio.audio_windows(speakers, window.start, window.size)
         assert apart(heard, kept["audio"]) <= ENCODERS
         assert torch.equal(conditioning.condition(kept["y"][4:]), kept["y"])
-        assert audio.latent_frames(window.size) == kept["y"].shape[1]
-        assert audio.latent_frames(max(1, window.seen)) == kept["motion_latents"].shape[1]
+        assert latent_frames(window.size) == kept["y"].shape[1]
+        assert latent_frames(max(1, window.seen)) == kept["motion_latents"].shape[1]
         if "bbox" not in case:
             picture = tensors["in.image.0"]
             rows, columns = picture.shape[:2]

@@ -1,37 +1,23 @@
-"""From speech to what the network hears: samples, frames, windows and their surroundings.
+"""From speech to what the network hears: samples, frames, and what surrounds each frame.
 
 InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import ceil
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from talkhead.engines.infinitetalk.windows import FPS
+
 Samples = NDArray[np.float32]  # (n,), mono, 16 kHz
 Features = NDArray[np.float32]  # (frames, layers, channels); may be a memory map
 
 RATE = 16_000  # Hz
-FPS = 25
 REACH = 2  # frames heard before and after each frame
-FRAMES_PER_LATENT = 4  # after the first frame, which has a latent of its own
-WINDOW = 81
-OVERLAP = 9
 STEADY = 1e-7  # keeps the variance of silence off 0
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What the network makes at once: `size` frames, of which `fresh` are new and wanted."""
-
-    start: int  # the video's frame at which it begins
-    size: int  # 4n + 1
-    seen: int  # frames at its beginning that the window before made
-    fresh: int  # frames after those; what follows them is cut off
 
 
 def normalise(samples: Samples) -> Samples:
@@ -59,33 +45,6 @@ def in_turn(tracks: Sequence[Samples]) -> list[Samples]:
         np.pad(track, (end - len(track), ends[-1] - end))
         for track, end in zip(tracks, ends, strict=True)
     ]
-
-
-def plan_windows(
-    frames: int, size: int = WINDOW, overlap: int = OVERLAP, *, shrink: bool = False
-) -> tuple[Window, ...]:
-    """Return the windows that make `frames` frames, each going on from the one before.
-
-    `size` and `overlap` are 4n + 1. With `shrink` the last one is as short as it can be, which the
-    official code never does: a little off what the network was trained on, and much faster.
-    """
-    windows: list[Window] = []
-    made = 0
-    while made < frames:
-        seen = overlap if windows else 0
-        fresh = min(size - seen, frames - made)
-        windows.append(Window(made - seen, size, seen, fresh))
-        made += fresh
-    if shrink:
-        last = windows[-1]
-        latents = max(1, ceil((last.seen + last.fresh - 1) / FRAMES_PER_LATENT))
-        windows[-1] = replace(last, size=1 + FRAMES_PER_LATENT * latents)
-    return tuple(windows)
-
-
-def latent_frames(frames: int) -> int:
-    """Return how many latent frames hold 4n + 1 frames; what is over is lost."""
-    return 1 + (frames - 1) // FRAMES_PER_LATENT
 
 
 def audio_windows(speakers: Sequence[Features], start: int, count: int) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from talkhead.engines import Box, Picture
-from talkhead.engines.infinitetalk.audio import FPS, FRAMES_PER_LATENT
 from talkhead.engines.infinitetalk.resize import resize
+from talkhead.engines.infinitetalk.windows import FPS, FRAMES_PER_LATENT
 from talkhead.errors import Code, TalkheadError
 
 MULTIPLE = 16  # pixels: 8 to a latent, 2 latents to a token

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from talkhead.engines.infinitetalk import audio
-from talkhead.engines.infinitetalk.audio import Window
+from talkhead.engines.infinitetalk.windows import plan_windows
 
 
 def numbered(frames: int, speaker: int = 0) -> np.ndarray:
@@ -48,34 +48,6 @@ def test_speakers_together_and_in_turn() -> None:
     ]
 
 
-@pytest.mark.parametrize(("frames", "count"), [(1, 1), (81, 1), (82, 2), (153, 2), (154, 3)])
-def test_as_many_windows_as_needed(frames: int, count: int) -> None:
-    windows = audio.plan_windows(frames)
-    assert len(windows) == count
-    assert [window.start for window in windows] == [72 * index for index in range(count)]
-    assert {window.size for window in windows} == {81}
-
-
-@pytest.mark.parametrize(("size", "overlap"), [(81, 9), (17, 5), (81, 25), (13, 1)])
-@pytest.mark.parametrize("shrink", [False, True])
-def test_windows_make_every_frame_once(size: int, overlap: int, shrink: bool) -> None:
-    for frames in range(1, 3 * size):
-        windows = audio.plan_windows(frames, size, overlap, shrink=shrink)
-        made: list[int] = []
-        for window in windows:
-            assert window.start + window.seen == len(made)
-            assert window.seen + window.fresh <= window.size <= size
-            assert window.size % 4 == 1
-            assert window.fresh > 0
-            made += range(window.start + window.seen, window.start + window.seen + window.fresh)
-        assert made == list(range(frames))
-
-
-def test_a_last_window_can_be_short() -> None:
-    assert audio.plan_windows(100, shrink=True)[-1] == Window(72, 29, 9, 19)
-    assert audio.plan_windows(1, shrink=True)[-1] == Window(0, 5, 0, 1)
-
-
 def test_a_frame_hears_its_neighbours() -> None:
     made = audio.audio_windows([numbered(40), numbered(40, 1)], 8, 17)
     assert made.shape == (2, 17, 5, 2, 3)
@@ -93,7 +65,7 @@ def test_before_the_beginning_the_first_frame_is_heard() -> None:
 @pytest.mark.parametrize("frames", [26, 60, 81, 82, 100])
 def test_past_the_end_speech_is_mirrored_as_officially(frames: int) -> None:
     features = numbered(frames)
-    for window in audio.plan_windows(frames, 17, 5):
+    for window in plan_windows(frames, 17, 5):
         end = window.start + window.size
         padded = features
         if end >= frames:
@@ -115,8 +87,3 @@ def test_windows_are_read_from_a_memory_map(tmp_path: Path) -> None:
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
     made = audio.audio_windows([mapped], 432, 81)
     assert torch.equal(made, audio.audio_windows([numbered(500)], 432, 81))
-
-
-@pytest.mark.parametrize(("frames", "latents"), [(1, 1), (5, 2), (9, 3), (81, 21)])
-def test_frames_to_latents(frames: int, latents: int) -> None:
-    assert audio.latent_frames(frames) == latents
