@@ -1,0 +1,94 @@
+"""Encoded prompts on disk, so that a worker can run without the encoder that made them.
+
+One safetensors file for each text, named by what made it and the text, which itself is not kept.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from talkhead.errors import Code, TalkheadError
+
+FORM = 1  # of cleaning, cutting and storing; another form makes other names
+ROWS = "rows"
+
+Encoder = Callable[[Sequence[str]], list[Tensor]]  # texts -> (tokens, dim) each
+
+
+def key(identity: str, text: str) -> str:
+    """Return the name under which a text is kept that the encoder called `identity` has encoded.
+
+    `identity` tells encoders apart that give other numbers: say "umt5-xxl bf16".
+    """
+    return hashlib.sha256(json.dumps([FORM, identity, text]).encode()).hexdigest()
+
+
+def cached(folder: Path, identity: str, text: str) -> Tensor | None:
+    """Return (tokens, dim) in host memory as it was kept, None where the text never was.
+
+    Raises E_PIPELINE_LOAD for a damaged file.
+    """
+    file = _file(folder, identity, text)
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            found: Tensor = tensors.get_tensor(ROWS).clone()
+    except (SafetensorError, OSError) as error:
+        raise TalkheadError(
+            Code.WEIGHTS, f"{file} is damaged ({error})", "delete it: it is made again"
+        ) from error
+    return found
+
+
+def keep(folder: Path, identity: str, text: str, rows: Tensor) -> Path:
+    """Write (tokens, dim) so that `cached` finds it, whole or not at all; return the file."""
+    file = _file(folder, identity, text)
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(save({ROWS: rows.detach().cpu().contiguous()}))
+        partial.chmod(0o644)  # readable for the worker, whoever filled the folder
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+    return file
+
+
+def prompts(
+    folder: Path, identity: str, texts: Sequence[str], encoder: Encoder | None
+) -> list[Tensor]:
+    """Return (tokens, dim) in host memory for each text, from the folder or from the encoder.
+
+    The encoder is called once, with what the folder lacks, which is then kept; where nothing is
+    lacking it is not called. Raises E_PIPELINE_LOAD where there is no encoder to ask.
+    """
+    found = {text: cached(folder, identity, text) for text in texts}
+    known = {text: rows for text, rows in found.items() if rows is not None}
+    lacking = [text for text in found if text not in known]
+    if lacking and encoder is None:
+        raise TalkheadError(
+            Code.WEIGHTS,
+            f"{len(lacking)} of {len(found)} prompts are not in {folder}, and the text encoder "
+            f"that would encode them ({identity}) is not here",
+            "`talkhead weights pull umt5-bf16 wan-tokenizer` brings it; or copy that folder from a "
+            "machine that has encoded these very texts",
+        )
+    if lacking and encoder is not None:
+        for text, rows in zip(lacking, encoder(lacking), strict=True):
+            keep(folder, identity, text, rows)
+            known[text] = rows.detach().cpu()
+    return [known[text] for text in texts]
+
+
+def _file(folder: Path, identity: str, text: str) -> Path:
+    return folder / f"{key(identity, text)}.safetensors"
