@@ -1,5 +1,7 @@
 """InfiniteTalk's transformer against the official code's, step by step; facts from the JSON."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -198,11 +200,35 @@ def test_a_mistake_is_found(
     assert worst > 100 * DIT
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_bfloat16(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> InfiniteTalkTransformer:
+    folder = tmp_path_factory.mktemp("bfloat16")
     tensors = under(TENSORS, "weights.")
-    folder = tmp_path_factory.mktemp("bf16")
-    narrow = infinitetalk.loaded(folder, FACTS["config"], tensors, torch.bfloat16)
-    wanted = TENSORS[f"{name}.out"].double()
-    error = (ran(narrow, CASES[name]).double() - wanted).norm() / wanted.norm()
-    assert error <= 2e-2
+    return infinitetalk.loaded(folder, FACTS["config"], tensors, torch.bfloat16)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bfloat16_is_near(
+    model: InfiniteTalkTransformer,
+    narrow: InfiniteTalkTransformer,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where two speakers' maps all but tie, rounding decides: there the choice is float32's."""
+    chosen: list[Tensor] = []
+    found: list[Tensor] = []
+
+    def keep(*given: Any) -> Tensor:
+        chosen.append(RIGHT_POSITIONS(*given))
+        return chosen[-1]
+
+    def repeat(*given: Any) -> Tensor:
+        found.append(RIGHT_POSITIONS(*given))
+        return chosen[len(found) - 1]
+
+    monkeypatch.setattr(routing, "query_positions", keep)
+    wide = ran(model, CASES[name])
+    monkeypatch.setattr(routing, "query_positions", repeat)
+    assert (ran(narrow, CASES[name]) - wide).norm() / wide.norm() <= 2e-2
+    for one, other in zip(chosen, found, strict=True):
+        assert ((one - other).abs() > FACTS["config"]["class_interval"]).float().mean() <= 0.05

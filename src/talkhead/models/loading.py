@@ -108,6 +108,17 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
+def stored(sources: Sequence[Source]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what the sources hold, by our names; what no rule knows is left out."""
+    return {
+        name: shape
+        for source in sources
+        for file in source.files
+        for key, shape in shapes(file).items()
+        if (name := renamed(key, source.rules)) is not None
+    }
+
+
 def shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every tensor in a file, read from its header alone."""
     with opened(file) as tensors:

@@ -4,7 +4,16 @@ Every rule is one to one: a pattern of the whole published name and the name it 
 name that no rule knows is refused where it is loaded.
 """
 
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+from talkhead.errors import Code, TalkheadError
 from talkhead.models.loading import Rules, rules
+
+STRIDE = 4  # frames to a latent frame of Wan 2.1's VAE, after the first
+
+Shape = tuple[int, ...]
 
 PARTS = r"(weight|bias)"
 
@@ -83,3 +92,47 @@ DIFFUSERS: Rules = rules(
 
 # A LoRA names layers as one of the two does; none is known to touch the adapter's.
 LORA: Rules = OFFICIAL + DIFFUSERS
+
+
+def sizes_of(
+    stored: Mapping[str, Shape],
+    heads: int,
+    audio_layers: int,
+    patch: tuple[int, int, int] = (1, 2, 2),
+) -> dict[str, Any]:
+    """Return the transformer's arguments for tensors of these names (ours) and shapes.
+
+    Shapes do not tell the number of heads, nor how the features of one frame split into layers and
+    channels. Raises E_PIPELINE_LOAD where a tensor that tells a size is missing.
+    """
+    try:
+        dim, in_channels = stored["patch_embedding.weight"][:2]
+        hidden, one = stored["audio_proj.proj1.weight"]
+        audio_dim = stored["audio_proj.norm.weight"][0]
+        # A latent frame adds stride - 1 frames' features to one window's.
+        features = (stored["audio_proj.proj1_vf.weight"][1] - one) // (STRIDE - 1)
+        return {
+            "num_layers": sum(name.endswith(".attn1.to_q.weight") for name in stored),
+            "num_attention_heads": heads,
+            "attention_head_dim": dim // heads,
+            "ffn_dim": stored["blocks.0.ffn.net.0.proj.weight"][0],
+            "in_channels": in_channels,
+            "out_channels": stored["proj_out.weight"][0] // prod(patch),
+            "patch_size": patch,
+            "text_dim": stored["condition_embedder.text_embedder.linear_1.weight"][1],
+            "freq_dim": stored["condition_embedder.time_embedder.linear_1.weight"][1],
+            "image_dim": stored["condition_embedder.image_embedder.norm1.weight"][0],
+            "audio_window": one // features,
+            "vae_scale": STRIDE,
+            "audio_blocks": audio_layers,
+            "audio_channels": features // audio_layers,
+            "audio_intermediate": hidden,
+            "audio_dim": audio_dim,
+            "audio_tokens": stored["audio_proj.proj3.weight"][0] // audio_dim,
+        }
+    except KeyError as error:
+        raise TalkheadError(
+            Code.WEIGHTS,
+            f"no tensor {error.args[0]}: base and adapter of InfiniteTalk are both needed",
+            "`talkhead weights pull infinitetalk-fast` brings them",
+        ) from None
