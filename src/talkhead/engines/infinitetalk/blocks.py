@@ -206,6 +206,7 @@ class TalkBlock(nn.Module):
         mixed, query, key = self.attn1(adaptive_norm(x, shift, scale, self.eps), scene.rope)
         x = add_gated(x, mixed, gate)
         positions = listening(query, key, scene, self.backend)
+        del mixed, query, key  # a gigabyte at full size
         x = x + self.attn2(layer_norm(x, self.norm2), attended.text, attended.image)
         audio = spread(attended.audio, scene.grid[0])
         x = x + self.audio_attn(layer_norm(x, self.norm_x), audio, positions)

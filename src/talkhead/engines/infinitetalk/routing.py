@@ -30,8 +30,8 @@ def reference_map(query: Tensor, key: Tensor, masks: Tensor, backend: str = "sdp
     if masks.shape[1] > dim:
         raise ValueError(f"{masks.shape[1]} classes do not fit into heads of {dim} channels")
     value = masks.to(query.dtype).transpose(1, 2)[:, :, None]  # (b, m, 1, classes)
-    # As wide as the heads, because fast attention asks for it.
-    value = functional.pad(value, (0, dim - masks.shape[1])).expand(-1, -1, key.shape[2], -1)
+    # As wide as the heads and one for each, because fast attention asks for it.
+    value = functional.pad(value, (0, dim - masks.shape[1])).repeat(1, 1, key.shape[2], 1)
     attended = attend(query, key, value, backend)[..., : masks.shape[1]]  # (b, n, heads, classes)
     sizes = masks.sum(-1).clamp_min(1)  # (b, classes)
     return attended.float().mean(2).transpose(1, 2) / sizes[..., None]
