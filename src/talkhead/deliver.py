@@ -39,7 +39,7 @@ class Ready:
 def refuse_unserved(output: Output, runtime: Runtime) -> None:
     """Raise E_UNSUPPORTED for ways of delivery that nothing here serves, before any work."""
     shelf = runtime.shelf(output.store)
-    if output.url != "none" and output.url not in shelf.store.offers:
+    if output.url in ("signed", "public") and output.url not in shelf.store.offers:
         raise TalkheadError(
             Code.UNSUPPORTED,
             f"output.url: store {shelf.name!r} makes no {output.url} URLs",
@@ -193,7 +193,10 @@ def _answered(result: Result, output: Output, runtime: Runtime) -> Result:
 def _linked(item: Made, output: Output, shelf: Shelf) -> Made:
     if output.url == "none":
         return item
-    link = shelf.store.link(item.key, output.url, output.expires_s)
+    kind = output.url
+    if kind == "auto":
+        kind = "public" if "public" in shelf.store.offers else "signed"
+    link = shelf.store.link(item.key, kind, output.expires_s)
     until = (
         link.expires_at.astimezone(UTC).isoformat(timespec="seconds") if link.expires_at else None
     )

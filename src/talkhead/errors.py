@@ -25,7 +25,8 @@ class Code(StrEnum):
     INTERNAL = "E_INTERNAL"
 
 
-# Asking again, unchanged, may help. After E_OOM a retry meets a fresh process.
+# Asking again, unchanged, may help, unless the error itself says otherwise. After E_OOM a retry
+# meets a fresh process.
 RETRYABLE = frozenset(
     {Code.DOWNLOAD, Code.OOM, Code.STORE, Code.TIMEOUT, Code.CANCELLED, Code.CAPACITY}
 )
@@ -54,6 +55,7 @@ class TalkheadError(Exception):
     """A failure that we can name: what was wrong, and in `hint` what to do about it.
 
     `fields` are dotted paths into the request (`speakers.0.audio`); the job fills in `stage`.
+    `retryable` is the code's own unless the raiser knows better.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class TalkheadError(Exception):
         *,
         fields: Sequence[str] = (),
         stage: str | None = None,
+        retryable: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -71,16 +74,13 @@ class TalkheadError(Exception):
         self.hint = hint
         self.fields = tuple(fields)
         self.stage = stage
+        # whether the same request may work later
+        self.retryable = code in RETRYABLE if retryable is None else retryable
         self.job_id: str | None = None  # filled in once there is a job folder to resume from
 
     def __reduce__(self) -> tuple[object, ...]:
         """Let a worker process hand the error to its parent."""
         return rebuilt, (self.to_dict(),)
-
-    @property
-    def retryable(self) -> bool:
-        """Return whether the same request may work later."""
-        return self.code in RETRYABLE
 
     @property
     def exit_code(self) -> int:
@@ -108,6 +108,7 @@ def rebuilt(wire: dict[str, Any]) -> TalkheadError:
         wire["hint"],
         fields=wire["fields"],
         stage=wire["stage"],
+        retryable=wire["retryable"],
     )
     error.job_id = wire["job_id"]
     return error

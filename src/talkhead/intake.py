@@ -111,9 +111,9 @@ def settle_seed(request: Talk, context: Context) -> Talk:
         seed = saved["sampling"]["seed"] if saved else None
     if seed in (None, -1) and request.idempotency_key is not None:
         # the same key has to mean the same frames, now and after any crash
-        seed = int(digest(request.idempotency_key)[:15], 16)
+        seed = int(digest(request.idempotency_key)[:13], 16)
     if seed in (None, -1):
-        seed = random.SystemRandom().randrange(2**63)
+        seed = random.SystemRandom().randrange(2**53)  # what JSON keeps in every language
     sampling = request.sampling.model_copy(update={"seed": seed})
     return request.model_copy(update={"sampling": sampling})
 

@@ -155,6 +155,8 @@ def _base64_forms(raw: bytes) -> set[str]:
 
 
 def _short_data(found: re.Match[str]) -> str:
+    if not found[3]:  # the word "data:" in a sentence
+        return found[0]
     coded = found[2].lower().endswith("base64")
     size = len(found[3]) * 3 // 4 if coded else len(found[3])
     return f"data:{found[1]};…({_size(size)})"

@@ -218,7 +218,9 @@ class Output(Strict):
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^\w[\w.\- ]*$")] | None = (
         Field(None, description="of the main file, without its ending")
     )
-    url: Literal["signed", "public", "none"] = Field("signed", description="what links to make")
+    url: Literal["signed", "public", "auto", "none"] = Field(
+        "signed", description="what links to make; auto: public where the store makes them"
+    )
     expires_s: Annotated[int, Field(ge=60, le=7 * 86_400)] = Field(
         86_400, description="how long a signed link works, seconds"
     )

@@ -132,6 +132,15 @@ def test_links_say_when_they_expire(served, monkeypatch: pytest.MonkeyPatch) -> 
     assert result.video.expires_at == "2026-11-22T12:00:00+00:00"
 
 
+def test_auto_links_are_public_where_the_store_makes_them(served, monkeypatch) -> None:
+    kinds: list[str] = []
+    monkeypatch.setattr(LocalStore, "link", lambda _, key, kind, s: kinds.append(kind) or Link(key))
+    job.run(request(idempotency_key="k", output={"url": "auto"}), served)
+    monkeypatch.setattr(LocalStore, "offers", frozenset({"signed", "public"}))
+    job.run(request(idempotency_key="k", output={"url": "auto"}), served)
+    assert kinds == ["signed"] * 2 + ["public"] * 2
+
+
 def test_named_stores(served, tmp_path: Path) -> None:
     stores = {"archive": {"root": tmp_path / "archive"}}
     settings = Settings(**{**dict(served.settings), "stores": stores})

@@ -71,6 +71,7 @@ def test_short_secrets_leave_words_alone() -> None:
         ("s3://bucket/key", "s3://bucket/key"),
         ("redis://:CANARY@cache:6379/0", "redis://cache:6379/0"),
         ("data:image/png;base64," + "A" * 1_600_000, "data:image/png;…(1.2 MB)"),
+        ("use data:, store: or volume:", "use data:, store: or volume:"),
         ("DATA:text/plain,CANARY", "data:text/plain;…(6 bytes)"),
         ("Authorization: Bearer CANARY.x", f"Authorization: {HIDDEN}"),
         ("{'Authorization': 'Basic Q0FOQVJZ'}", f"{{'Authorization': '{HIDDEN}'}}"),

@@ -22,13 +22,15 @@ LONGEST_ECHO = 200
 class Reading:
     """A payload as this version takes it, and where it came from.
 
-    `echo` holds the few small values of the old payload that its family's answer repeats.
+    `echo` holds the few small values of the old payload that its family's answer repeats, and
+    `origins` the old names of canonical paths.
     """
 
     family: str  # "talkhead": it was canonical
     payload: dict[str, Any]
     notices: tuple[Notice, ...] = ()
     echo: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
 
 
 def read(payload: object, engines: Mapping[str, str]) -> Reading:
@@ -42,10 +44,34 @@ def read(payload: object, engines: Mapping[str, str]) -> Reading:
     family = recognise(payload)
     if family is None:
         return Reading(CANONICAL, cast(dict[str, Any], payload))
-    notices = _Notices()
-    translate = _each_translated if family.each else _translated
-    canonical = translate(family, payload, engines, notices)
-    return Reading(family.name, canonical, notices.all(), _echo(family, payload))
+    notices, origins = _Notices(), dict[str, str]()
+    if family.each:
+        canonical = _each_translated(family, payload, engines, notices)
+    else:
+        canonical = _translated(family, payload, engines, notices, origins=origins)
+    return Reading(family.name, canonical, notices.all(), _echo(family, payload), origins)
+
+
+def retold(reading: Reading, error: TalkheadError) -> TalkheadError:
+    """Return an error of the canonical request in the words of the payload that it came from."""
+    names = {path: reading.origins.get(path, path) for path in error.fields}
+    message, hint = error.message, error.hint
+    for path, old in names.items():
+        message = message.replace(f"{path}:", f"{old}:")
+    wanted = reading.payload.get("engine" if "engine" in names else "voice")
+    absent = error.code is Code.UNSUPPORTED and names.keys() & {"engine", "voice"}
+    if absent and wanted and reading.family != CANONICAL:
+        hint += f'; an operator maps it by TALKHEAD_COMPAT_ENGINES=\'{{"{wanted}": "…"}}\''
+    told = TalkheadError(
+        error.code,
+        message,
+        hint,
+        fields=[*names.values()],
+        stage=error.stage,
+        retryable=error.retryable,
+    )
+    told.job_id = error.job_id
+    return told.with_traceback(error.__traceback__)
 
 
 def glance(payload: object) -> Reading:
@@ -96,12 +122,20 @@ def _each_translated(
 
 
 def _translated(
-    family: Family, payload: Payload, engines: Mapping[str, str], notices: _Notices, at: str = ""
+    family: Family,
+    payload: Payload,
+    engines: Mapping[str, str],
+    notices: _Notices,
+    at: str = "",
+    origins: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the canonical form of one payload; `at` begins the names of its keys in messages."""
+    """Return the canonical form of one payload; `at` begins the names of its keys in messages.
+
+    `origins` is filled with the old name of every canonical path that came from a key.
+    """
     table = {**COMMON, **family.keys}
     values: Values = {}
-    origins: dict[str, str] = {}
+    origins = {} if origins is None else origins
     aliases: dict[str, Key] = {}
     unknown: list[str] = []
     for name, value in payload.items():

@@ -82,6 +82,7 @@ WANVIDEO = Family(
         "sampling.text_guidance": 1.0,
         "sampling.audio_guidance": 1.0,
         "sampling.shift": 11.0,
+        "output.url": "auto",
     },
     needs=("portrait|video", "speakers.0.audio|speakers.0.text"),
     finish=_with_vocals,

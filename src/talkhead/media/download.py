@@ -132,7 +132,7 @@ def _attempt(url: Url, into: Path, limit: int, client: Client, seen: Seen) -> Bu
         if status == 429 or status >= 500:
             return Busy(_failed(url, f"answered {status}"), _retry_after(headers))
         if status != 200:
-            raise _failed(url, f"answered {status}", HINTS.get(status, "check the URL"))
+            raise _refusal(url, status)
         _save(exchange, headers, into, limit, seen)
         return None
     finally:
@@ -270,6 +270,12 @@ def _is_safe(url: Url) -> bool:
 
 def _too_large(url: Url, limit: int) -> TalkheadError:
     return refused(f"{url.shown} is over {limit / 2**20:g} MB", "send a smaller file")
+
+
+def _refusal(url: Url, status: int) -> TalkheadError:
+    """Return the error of an answer that asking again will not change."""
+    hint = HINTS.get(status, "check the URL")
+    return TalkheadError(Code.DOWNLOAD, f"{url.shown} answered {status}", hint, retryable=False)
 
 
 def _failed(url: Url, what: str, hint: str = "try again later") -> TalkheadError:

@@ -67,7 +67,7 @@ class Answer:
 
 async def answer(asked: Asked, host: Runs, settings: Settings, progress: Told) -> Answer:
     """Do what was asked and answer in the shape of the caller's family. Raises nothing."""
-    began = time.monotonic()
+    began, reading = time.monotonic(), aliases.glance(asked.payload)
     logs.event("job.taken", job_id=asked.id)
     try:
         with naming(None):
@@ -82,7 +82,8 @@ async def answer(asked: Asked, host: Runs, settings: Settings, progress: Told) -
         raise
     except TalkheadError as error:
         _log_failure(error, asked.id)
-        return Answer(bad(aliases.glance(asked.payload), error), error)
+        told = aliases.retold(reading, error)
+        return Answer(bad(reading, told), told)
     event: logs.Event = "job.repeated" if result.repeated else "job.finished"
     logs.event(event, job_id=asked.id, seconds=round(time.monotonic() - began, 3))
     return Answer(body)

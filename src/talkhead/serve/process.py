@@ -37,6 +37,7 @@ HINTS = {
     Code.OOM: "ask for a smaller size, or use a machine with more memory",
     Code.CANCELLED: AGAIN,
     Code.CAPACITY: AGAIN,
+    Code.GENERATION: AGAIN,
     Code.INTERNAL: "please report this; the log shows more",
 }
 
@@ -220,14 +221,16 @@ def death(process: Process, call: Call) -> TalkheadError:
     """Return the error of a job whose process died under it.
 
     Retryable where another try, which goes on from the job folder, may well end otherwise: killed
-    for memory is E_OOM, any other crash or kill E_CAPACITY (this machine lost the job, the request
-    is not at fault), told to stop E_CANCELLED. A process that left by itself with a status, as by
+    for memory is E_OOM, killed by whom we do not know E_CAPACITY (this machine lost the job, the
+    request is not at fault), crashed E_GENERATION_RUNTIME, told to stop E_CANCELLED. A process that left by itself with a status, as by
     sys.exit in an engine, would do so again: E_INTERNAL.
     """
     code = process.gone.result()
     killed_for_memory = code == -signal.SIGKILL and oom_kills() > process.kills_before
     kind, how = (Code.OOM, "was killed: out of memory") if killed_for_memory else ending(process)
-    return located(TalkheadError(kind, f"the rendering process {how}", HINTS[kind]), call)
+    again = kind is not Code.INTERNAL
+    lost = TalkheadError(kind, f"the rendering process {how}", HINTS[kind], retryable=again)
+    return located(lost, call)
 
 
 def located(error: TalkheadError, call: Call) -> TalkheadError:
@@ -246,7 +249,7 @@ def ending(process: Process) -> tuple[Code, str]:
     if code == -signal.SIGKILL:
         return Code.CAPACITY, "was killed"
     if code < 0:
-        return Code.CAPACITY, f"crashed ({signal.Signals(-code).name})"
+        return Code.GENERATION, f"crashed ({signal.Signals(-code).name})"
     return Code.INTERNAL, f"left with status {code}"
 
 

@@ -183,6 +183,7 @@ def test_other_answers_are_final(tmp_path: Path, serve: Serve, status: int) -> N
     error = refused(web.url("/a?secret"), tmp_path)
     assert (error.code, len(web.asked)) == (Code.DOWNLOAD, 1)
     assert str(status) in error.message
+    assert not error.retryable
     assert ("expired" in error.hint) == (status in (400, 401, 403))
 
 

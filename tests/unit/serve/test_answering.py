@@ -118,7 +118,18 @@ def test_a_failure_is_a_json_string_for_old_and_new_callers() -> None:
 def test_a_failure_keeps_the_family_s_shape() -> None:
     payload = {"action": "lipsync", "portrait_image": "a.png", "audio": "a.wav"}
     error = TalkheadError(Code.NO_FACE, "none", fields=["portrait"])
-    assert ask(payload, error).body == {"status": "error", "validation_errors": ["portrait"]}
+    assert ask(payload, error).body == {"status": "error", "validation_errors": ["portrait_image"]}
+
+
+def test_a_failure_speaks_of_the_callers_own_keys() -> None:
+    payload = {"image_url": "library:no.png", "audio_url": "library:a.flac"}
+    error = TalkheadError(Code.INPUT, "portrait: 'no.png' was not found", fields=["portrait"])
+    told = json.loads(ask(payload, error).text)
+    assert told["message"] == "image_url: 'no.png' was not found"
+    assert told["fields"] == ["image_url"]
+    absent = TalkheadError(Code.UNSUPPORTED, "no such engine", "have: draft", fields=["engine"])
+    hint = json.loads(ask(payload, absent).text)["hint"]
+    assert hint.endswith("""TALKHEAD_COMPAT_ENGINES='{"infinitetalk": "…"}'""")
 
 
 def test_what_nobody_foresaw_is_named_and_its_story_stays_here() -> None:

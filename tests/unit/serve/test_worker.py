@@ -166,7 +166,7 @@ def test_a_crash_is_followed_by_a_new_child_and_the_rest_of_the_job(
 
     async def work() -> Any:
         error = await failing(host, wanted)
-        assert (error.code, error.retryable) == (Code.CAPACITY, True)
+        assert (error.code, error.retryable) == (Code.GENERATION, True)
         assert (error.stage, error.job_id) == ("render", "crash")
         assert "SIGSEGV" in error.message
         return await host.run(wanted, ignore)
