@@ -318,5 +318,9 @@ def _naming(fields: Sequence[str]) -> Iterator[None]:
         yield
     except TalkheadError as error:
         raise TalkheadError(
-            error.code, f"{fields[0]}: {error.message}", error.hint, fields=fields
+            error.code,
+            f"{fields[0]}: {error.message}",
+            error.hint,
+            fields=fields,
+            retryable=error.retryable,
         ) from error

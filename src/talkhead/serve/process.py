@@ -222,8 +222,8 @@ def death(process: Process, call: Call) -> TalkheadError:
 
     Retryable where another try, which goes on from the job folder, may well end otherwise: killed
     for memory is E_OOM, killed by whom we do not know E_CAPACITY (this machine lost the job, the
-    request is not at fault), crashed E_GENERATION_RUNTIME, told to stop E_CANCELLED. A process that left by itself with a status, as by
-    sys.exit in an engine, would do so again: E_INTERNAL.
+    request is not at fault), crashed E_GENERATION_RUNTIME, told to stop E_CANCELLED. A process
+    that left by itself with a status, as by sys.exit in an engine, would do so again: E_INTERNAL.
     """
     code = process.gone.result()
     killed_for_memory = code == -signal.SIGKILL and oom_kills() > process.kills_before
