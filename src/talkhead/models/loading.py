@@ -127,12 +127,14 @@ def shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 def opened(file: Path) -> Any:
     """Return a safetensors file, open for reading; raises E_PIPELINE_LOAD where it is none."""
-    why = _fault(file)
-    if not why:
-        try:
+    try:
+        why = _fault(file)
+        if not why:
             return safe_open(file, framework="pt")
-        except (SafetensorError, OSError) as error:
-            why = f"is damaged or cut short ({error})"
+    except SafetensorError as error:
+        why = f"is damaged or cut short ({error})"
+    except OSError as error:
+        why = f"cannot be read ({error})"
     raise TalkheadError(Code.WEIGHTS, f"{file} {why}", f"delete it, then {ADVICE}")
 
 

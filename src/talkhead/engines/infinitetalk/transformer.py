@@ -128,7 +128,7 @@ class InfiniteTalkTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]  #
         return self.config
 
     @property
-    def stream(self) -> torch.dtype:
+    def residual_dtype(self) -> torch.dtype:
         """Return the dtype of what flows through the blocks."""
         return self.patch_embedding.weight.dtype
 
@@ -158,7 +158,7 @@ class InfiniteTalkTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]  #
     def _tokens(self, latents: Tensor, condition: Condition) -> Tensor:
         """Return (b, t * rows * columns, dim) of latents (b, 16, t, h, w) and the picture's."""
         whole = torch.cat([latents, condition.y.to(latents.dtype)], dim=1)
-        tokens: Tensor = self.patch_embedding(whole.to(self.stream))
+        tokens: Tensor = self.patch_embedding(whole.to(self.residual_dtype))
         return tokens.flatten(2).transpose(1, 2).contiguous()
 
     def _blocks(self, x: Tensor, modulation: Tensor, condition: Condition) -> Tensor:
@@ -189,7 +189,7 @@ class InfiniteTalkTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]  #
     def text_tokens(self, text: Tensor) -> Tensor:
         """Return (b, 512, dim) of the text encoder's output (b, up to 512, text_dim)."""
         padded = functional.pad(text, (0, 0, 0, TEXT_TOKENS - text.shape[1]))
-        tokens: Tensor = self.condition_embedder.text_embedder(padded.to(self.stream))
+        tokens: Tensor = self.condition_embedder.text_embedder(padded.to(self.residual_dtype))
         return tokens
 
     def text_keys(self, text: Tensor) -> Keys:
@@ -200,7 +200,7 @@ class InfiniteTalkTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]  #
     def image_keys(self, clip: Tensor) -> Keys:
         """Return every block's keys and values of CLIP's features (b, 257, image_dim)."""
         embedder: Any = self.condition_embedder.image_embedder
-        tokens = embedder(clip.to(self.stream))
+        tokens = embedder(clip.to(self.residual_dtype))
         return tuple(memory(tokens) for memory in self.image_memory)
 
     def audio_keys(self, audio: Tensor) -> Keys:
@@ -216,8 +216,8 @@ class InfiniteTalkTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]  #
             positions = routing.key_positions(
                 tokens.shape[2], self.sizes.class_range, self.sizes.class_interval, tokens.device
             )
-        joined = tokens.transpose(0, 1).flatten(1, 2)[None]  # (1, t, s * m, audio_dim)
-        return tuple(memory(joined, positions) for memory in self.audio_memory)
+        heard = tokens.transpose(0, 1).flatten(1, 2)[None]  # (1, t, s * m, audio_dim)
+        return tuple(memory(heard, positions) for memory in self.audio_memory)
 
     def silent_keys(self) -> Keys:
         """Return what `audio_keys` does of silence: a constant of the weights, for any length."""
@@ -231,13 +231,15 @@ class InfiniteTalkTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]  #
     ) -> Condition:
         """Return what `forward` takes, for y (b, 20, t, h, w).
 
-        With two speakers `masks` (3, h, w) says where person 1, person 2 and neither of them are;
-        the pass that hears silence goes without.
+        Where the audio is of two speakers, `masks` (3, h, w) says where person 1, person 2 and
+        neither of them are; of one speaker, or silence, it is not looked at.
         """
         patch, sides = self.sizes.patch_size, y.shape[2:]
         frames, rows, columns = (side // step for side, step in zip(sides, patch, strict=True))
         here = None
-        if masks is not None:
+        if audio[0].key.shape[2] == routing.PERSONS * self.sizes.audio_tokens:
+            if masks is None:
+                raise ValueError("two speakers, and no masks of where they are")
             here = routing.classes(masks, rows, columns).to(y.device).expand(len(y), -1, -1)
         grid = (frames, rows, columns)
         rope = grid_rope(grid, self.sizes.attention_head_dim, y.device)

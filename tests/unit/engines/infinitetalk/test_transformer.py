@@ -55,6 +55,20 @@ def test_one_speaker_needs_no_map(
         model(latents(), TIME, two)
 
 
+def test_masks_are_for_two_speakers(
+    model: InfiniteTalkTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, two = told(model), told(model, speakers=2)
+    masks = torch.ones(3, 8, 12)  # what the official code has for one speaker
+    again = model.condition(alone.y, alone.text, alone.image, alone.audio, masks)
+    silent = model.condition(two.y, two.text, two.image, model.silent_keys(), masks)
+    monkeypatch.setattr(routing, "reference_map", refuse)
+    assert torch.equal(model(latents(), TIME, again), model(latents(), TIME, alone))
+    model(latents(), TIME, silent)
+    with pytest.raises(ValueError, match="no masks"):
+        model.condition(two.y, two.text, two.image, two.audio)
+
+
 def test_a_step_makes_no_tokens_and_no_keys_of_them(model: InfiniteTalkTransformer) -> None:
     condition = told(model)
     once: list[nn.Module] = [
