@@ -6,17 +6,20 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import WanTransformer3DModel
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from support import infinitetalk
 from support.infinitetalk import TINY
-from talkhead.engines.infinitetalk import blocks, routing
+from talkhead.engines.infinitetalk import blocks, keys, routing
 from talkhead.engines.infinitetalk.transformer import (
     Condition,
     InfiniteTalkTransformer,
     joined,
 )
 from talkhead.errors import Code, TalkheadError
+from talkhead.models.loading import Source, load, targets
 
 TIME = torch.tensor([537.25])
 
@@ -186,3 +189,35 @@ def test_saved_by_diffusers_and_read_again(model: InfiniteTalkTransformer, tmp_p
     wide = {name for name, p in again.named_parameters() if p.dtype == torch.float32}
     assert "proj_out.weight" in wide
     assert "patch_embedding.weight" not in wide
+
+
+def test_deaf_it_is_diffusers_wan(tmp_path: Path) -> None:
+    """The base in diffusers' layout, and an adapter that adds nothing, against diffusers' model."""
+    torch.manual_seed(0)
+    sizes = infinitetalk.config(TINY)
+    shared = ("num_layers", "num_attention_heads", "attention_head_dim", "ffn_dim", "text_dim")
+    theirs = WanTransformer3DModel(
+        **{name: sizes[name] for name in (*shared, "freq_dim", "image_dim")},
+        in_channels=36,
+        added_kv_proj_dim=TINY["dim"],
+    ).requires_grad_(False)
+    base = {name: t for name, t in theirs.state_dict().items() if "norm_added_q" not in name}
+    save_file(base, tmp_path / "base.safetensors")
+    adapter = {
+        name: torch.zeros_like(tensor) if ".audio_cross_attn.proj." in name else tensor
+        for name, tensor in infinitetalk.weights(TINY).items()
+        if infinitetalk.adapter_name(name)
+    }
+    save_file(adapter, tmp_path / "adapter.safetensors")
+    sources = [
+        Source((tmp_path / "base.safetensors",), keys.DIFFUSERS),
+        Source((tmp_path / "adapter.safetensors",), keys.ADAPTER),
+    ]
+    wide = targets(torch.device("cpu"), torch.float32, ())
+    model = load(infinitetalk.builder(TINY), sources, wide)
+    given = infinitetalk.inputs(TINY)
+    text = torch.nn.functional.pad(given["text"], (0, 0, 0, 512 - given["text"].shape[1]))
+    whole = torch.cat([given["latents"], given["y"]], dim=1)
+    wanted = theirs(whole, torch.tensor([500]), text, given["clip"], return_dict=False)[0]
+    found = model(given["latents"], torch.tensor([500.0]), told(model))
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
