@@ -63,10 +63,11 @@ OFFICIAL: dict[str, tuple[tuple[str, Take], ...]] = {
     r"transformer\.(\d+)\.mlp\.0\.(weight|bias)": ((rf"{_LAYER}mlp.fc1.\2", _whole),),
     r"transformer\.(\d+)\.mlp\.2\.(weight|bias)": ((rf"{_LAYER}mlp.fc2.\2", _whole),),
 }
+THEIRS = re.compile(r"(?:vision_model\.)?((?:embeddings|pre_layrnorm|encoder|post_layernorm)\..+)")
 # The other tower, and what makes one vector of this one's rows.
 UNUSED = re.compile(
     r"textual\..+|log_scale|visual\.head|text_model\..+|text_projection\.weight|logit_scale"
-    r"|visual_projection\.weight|vision_model\.embeddings\.position_ids"
+    r"|visual_projection\.weight|(vision_model\.)?embeddings\.position_ids"
 )
 TAIL = "post_layernorm."
 
@@ -144,11 +145,12 @@ def _parts(file: Path) -> dict[str, Part]:
 
 def _named(key: str) -> list[tuple[str, Take]]:
     """Return our names of a published tensor, each with what is taken of it."""
-    prefix, _, rest = key.partition(".")
-    if prefix == "vision_model":
-        return [(rest, _whole)]
-    for pattern, made in OFFICIAL.items() if prefix == "visual" else ():
-        if match := re.fullmatch(pattern, rest):
+    if match := THEIRS.fullmatch(key):
+        return [(match[1], _whole)]
+    if not key.startswith("visual."):
+        return []
+    for pattern, made in OFFICIAL.items():
+        if match := re.fullmatch(pattern, key.removeprefix("visual.")):
             return [(match.expand(name), take) for name, take in made]
     return []
 
