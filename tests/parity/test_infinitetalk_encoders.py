@@ -100,7 +100,8 @@ def test_seen_frames_are_encoded(vae: AutoencoderKLWan, name: str) -> None:
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_still_is_encoded_with_grey_after_it(vae: AutoencoderKLWan, name: str) -> None:
-    still = PIPELINE[1][f"{name.split('.')[0]}.color_reference"]
+    case = name.partition(".")[0]
+    still = PIPELINE[1][f"{case}.color_reference"]
     kept = under(PIPELINE[1], f"{name}.")
     frames = kept["decoded"].shape[1]
     latents = wan_vae.Stills(vae).encode(still, frames)

@@ -149,7 +149,7 @@ def _ramp(span: slice, length: int, scale: int, fade: int) -> Tensor:
     weights = torch.ones(count)
     rise = torch.arange(1, fade + 1) / max(fade, 1)
     if span.start > 0:
-        weights[:fade] = rise[:count]
+        weights[:fade] = rise
     if span.stop < length:
         weights[count - fade :] = rise.flip(0)
     return weights
