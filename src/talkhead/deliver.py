@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
+from pydantic import ValidationError
 
 from talkhead import __version__, survey
 from talkhead.errors import Code, TalkheadError
@@ -24,6 +25,7 @@ from talkhead.stores.mimes import mime_of
 from talkhead.survey import Work
 
 RECORD = "result.json"
+CLAIM = "job.json"  # whose keys these are; written before the first file
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +60,24 @@ def refuse_unserved(output: Output, runtime: Runtime) -> None:
 def deliver(result: Result, ready: Sequence[Ready], output: Output, runtime: Runtime) -> Result:
     """Store the files and then the result itself; return it with URLs.
 
-    Where another run of the same job was quicker, its result is the answer.
+    Where another run of the same job was quicker, its result is the answer. Another job under the
+    same key is refused before it has replaced anything.
     """
     shelf, job_id = runtime.shelf(output.store), result.job_id or ""
     request_digest = result.request_digest or ""
     if known := known_result(job_id, request_digest, output, runtime):
         return known
+    scratch = ready[0].file.with_name(f".{RECORD}")
+    if not runtime.local_paths:  # a command line has its job folder's lock
+        _claim(scratch, _key(shelf, output, job_id, CLAIM), request_digest, shelf)
     made = tuple(_put(item, job_id, output, shelf) for item in ready)
     result = result.model_copy(update={"outputs": made})
-    record = ready[0].file.with_name(f".{RECORD}")
-    record.write_text(result.model_dump_json(indent=2))
-    if not _store(record, _key(shelf, output, job_id, RECORD), shelf, create=True):
-        known = known_result(job_id, request_digest, output, runtime)
-        return known or with_links(result, output, runtime)
+    scratch.write_text(result.model_dump_json(indent=2))
+    key = _key(shelf, output, job_id, RECORD)
+    if not _store(scratch, key, shelf, create=True):
+        if known := known_result(job_id, request_digest, output, runtime):
+            return known
+        _store(scratch, key, shelf)  # what is there cannot be read, or its files are gone
     files = {item.key: source.file for item, source in zip(made, ready, strict=True)}
     return with_links(result, output, runtime, files)
 
@@ -108,7 +115,11 @@ def repeated(request: Job, sent: str, runtime: Runtime) -> Result | None:
     if request.idempotency_key is None or runtime.local_paths or request.dry_run:
         return None
     result = _saved(request.idempotency_key, request.output, runtime)
-    if result is None or result.sent_digest != sent:
+    if (
+        result is None
+        or result.sent_digest != sent
+        or not _is_there(result, request.output, runtime)
+    ):
         return None
     return _answered(result, request.output, runtime)
 
@@ -124,13 +135,8 @@ def known_result(
     if result is None:
         return None
     if result.request_digest != request_digest:
-        raise TalkheadError(
-            Code.INPUT,
-            f"{job_id!r} was already used for another request",
-            "choose another idempotency_key, or send the first request unchanged",
-            fields=["idempotency_key"],
-        )
-    return _answered(result, output, runtime)
+        raise _conflict(job_id)
+    return _answered(result, output, runtime) if _is_there(result, output, runtime) else None
 
 
 def with_links(
@@ -149,15 +155,15 @@ def with_links(
         message = f"{main.bytes / 1e6:.1f} MB is over the {limit:g} MB that an answer may hold"
         notice = Notice(code="W_NOT_INLINE", field="output.inline", message=message)
         return result.model_copy(update={"outputs": made, "warnings": (*result.warnings, notice)})
+    if (main.url or "").startswith("data:"):  # the bytes are in the answer already
+        return result.model_copy(update={"outputs": made})
     local = (files or {}).get(main.key)
     content = local.read_bytes() if local else shelf.store.read(main.key)
     if content is None:
         raise TalkheadError(
             Code.STORE, f"{main.key} is no longer in the store", "send the job under a new key"
         )
-    # a store that links by data: URI would send the same bytes twice
-    url = None if (main.url or "").startswith("data:") else main.url
-    main = main.model_copy(update={"data": base64.b64encode(content).decode(), "url": url})
+    main = main.model_copy(update={"data": base64.b64encode(content).decode()})
     return result.model_copy(update={"outputs": (main, *made[1:])})
 
 
@@ -169,7 +175,38 @@ def main_name(output: Output, default: str, suffix: str) -> str:
 def _saved(job_id: str, output: Output, runtime: Runtime) -> Result | None:
     shelf = runtime.shelf(output.store)
     saved = shelf.store.read(_key(shelf, output, job_id, RECORD))
-    return None if saved is None else Result.model_validate(json.loads(saved))
+    if saved is None:
+        return None
+    try:  # a newer version may have written it, with fields that this one does not know
+        return Result.model_validate_json(saved, extra="ignore")
+    except ValidationError:  # torn: as good as not there, and replaced at the end
+        return None
+
+
+def _is_there(result: Result, output: Output, runtime: Runtime) -> bool:
+    """Return whether the main file of a stored result still is in its store."""
+    store = runtime.shelf(output.store).store
+    return bool(result.outputs) and store.size(result.outputs[0].key) == result.outputs[0].bytes
+
+
+def _claim(scratch: Path, key: str, request_digest: str, shelf: Shelf) -> None:
+    """Write down whose job these keys belong to, or raise where they are another one's."""
+    claim = json.dumps({"request_digest": request_digest})
+    scratch.write_text(claim)
+    held = shelf.store.read(key)
+    if held is None and not _store(scratch, key, shelf, create=True):
+        held = shelf.store.read(key)
+    if held is not None and held != claim.encode():
+        raise _conflict(key.split("/")[-2])
+
+
+def _conflict(job_id: str) -> TalkheadError:
+    return TalkheadError(
+        Code.INPUT,
+        f"{job_id!r} was already used for another request",
+        "choose another idempotency_key, or send the first request unchanged",
+        fields=["idempotency_key"],
+    )
 
 
 def _answered(result: Result, output: Output, runtime: Runtime) -> Result:

@@ -219,11 +219,13 @@ def open_folder(
             _drop_damaged(path, entries, notices)
         folder = Folder(path, entries, notices, mirror)
         _clear_strays(path, entries)
-        if not entries:
+        if not (entries and (path / REQUEST).exists()):
             partial = path / f".{REQUEST}.partial"
+            partial.touch(0o600)  # it may hold signed links
             partial.write_text(request)
             _sync(partial)
             partial.replace(path / REQUEST)
+        if not entries:
             folder._append({"job": asdict(identity), "digest": identity.digest})
         yield folder
 

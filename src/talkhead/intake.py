@@ -18,7 +18,7 @@ from talkhead.mirror import Mirror
 from talkhead.report import Reporter
 from talkhead.request import Job, Talk
 from talkhead.runtime import Runtime
-from talkhead.stores import Tick
+from talkhead.stores import Shelf, Tick
 
 # What does not change the frames, and so is no part of a job's identity.
 OUTSIDE = {"output", "priority", "deadline_s", "dry_run", "idempotency_key"}
@@ -164,7 +164,10 @@ def folder_of(request: Job, identity: Identity, name: str, context: Context) -> 
     A job that can never succeed, and has nothing to show, leaves no folder behind.
     """
     settings, wire = context.runtime.settings, request.model_dump_json()
-    mirror = Mirror(context.runtime.shelf(), name) if settings.mirror else None
+    mirror = None
+    if settings.mirror:  # in the operator's own store, wherever the result goes: it is read back
+        home = Shelf("default", context.runtime.source(), settings.store.prefix)
+        mirror = Mirror(home, name)
     with open_folder(settings.jobs, name, identity, wire, mirror) as folder:
         context.reporter.keep_alive(folder.renew)
         try:

@@ -9,6 +9,7 @@ copied with the next segment.
 
 import hashlib
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 from talkhead.errors import TalkheadError
 from talkhead.stores import Shelf
 
-INDEX, MANIFEST, LOCK = "index.json", "manifest.jsonl", "lock"
+INDEX, MANIFEST = "index.json", "manifest.jsonl"
+# What is copied, and all that is ever brought back. The request stays here: it may hold secrets.
+NAMES = re.compile(r"(segment|state|prepared|voice)(-\d{1,6})?\.(mp4|npz|wav|json)")
 MAX_FILE = 4 * 2**30  # bytes
 
 
@@ -32,14 +35,16 @@ class Mirror:
     def pull(self, path: Path) -> None:
         """Bring the copy into the job folder where it holds more segments than the folder does.
 
-        Raises E_DOWNLOAD_FAILED where the store cannot be reached, since going on without the
-        copy would do its work again.
+        Raises what the store raises where it cannot be reached, since going on without the copy
+        would do its work again. A copy that cannot be read counts as none.
         """
         found = self._store.read(f"{self._home}/{INDEX}")
         if found is None:
             return
-        index: dict[str, Any] = json.loads(found)
-        self._sums = dict(index["files"])
+        index = _index(found)
+        if index is None:
+            return
+        self._sums = {n: sha256 for n, sha256 in index["files"].items() if NAMES.fullmatch(n)}
         manifest = path / MANIFEST
         local = manifest.read_text() if manifest.exists() else ""
         if local and _segments(local) >= _segments(index["manifest"]):
@@ -49,6 +54,8 @@ class Mirror:
             if not file.is_file() or _sum(file) != sha256:
                 # a file that does not come is found missing when the folder is opened
                 self._store.get(f"{self._home}/{name}", file, MAX_FILE, lambda *_: None)
+                if file.is_file() and _sum(file) != sha256:
+                    file.unlink()
         partial = path / f".{MANIFEST}.partial"
         partial.write_text(index["manifest"])
         partial.replace(manifest)
@@ -91,7 +98,16 @@ class Mirror:
 
 
 def _counts(file: Path) -> bool:
-    return file.name not in (LOCK, MANIFEST) and not file.name.startswith(".")
+    return NAMES.fullmatch(file.name) is not None
+
+
+def _index(text: bytes) -> dict[str, Any] | None:
+    try:
+        index = json.loads(text)
+    except ValueError:
+        return None
+    sound = isinstance(index, dict) and isinstance(index.get("manifest"), str)
+    return index if sound and isinstance(index.get("files"), dict) else None
 
 
 def _segments(manifest: str) -> int:

@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         ("",), description="beginnings of the keys that store: references may read"
     )
     request_store: bool = Field(False, description="allow a request to bring its own s3Config")
-    inline_mb: float = Field(7, gt=0, le=14, description="largest file inside an answer")
+    inline_mb: float = Field(7, gt=0, le=7, description="largest file inside an answer")
     fetch: Fetching = Field(Fetching(), description="what references may reach")
     jobs: Path = Field(default_factory=lambda: cache_folder() / "jobs", description="job folders")
     mirror: bool = Field(False, description="copy unfinished jobs to the store as they grow")

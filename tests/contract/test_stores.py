@@ -244,3 +244,9 @@ def test_threads_may_write_the_same_key(kind: str, store: Store, tmp_path: Path)
     if kind != "s3 like supabase":  # where the service cannot tell; see S3Store.put
         assert sum(made) == 1
         assert store.read("True.json") == b"%d" % made.index(True)
+
+
+def test_sizes_are_told(store: Store, tmp_path: Path) -> None:
+    assert store.size("sizes/none.bin") is None
+    put(store, tmp_path, "sizes/some.bin", b"seven..")
+    assert store.size("sizes/some.bin") == 7

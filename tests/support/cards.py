@@ -39,17 +39,19 @@ def plain_portrait(folder: Path) -> Path:
 
 def card_runtime(folder: Path, **more: Any) -> Runtime:
     """Return a runtime on the test card, with its store and jobs in folder."""
-    settings = Settings(**{**card_settings(folder), **more})
+    settings = Settings(**card_settings(folder, **more))
     return Runtime(settings, LocalStore(folder / "store"), local_paths=True)
 
 
-def card_settings(folder: Path) -> dict[str, Any]:
+def card_settings(folder: Path, **more: Any) -> dict[str, Any]:
     return {
         "engine": "testcard",
         "engines": {"testcard": "support.testcard:TestCard"},
         "portraits": {"painter": "support.cards:Painter"},
         "workflows": {"painter": "support.cards:Painter"},
         "jobs": folder / "jobs",
+        "store": {"root": folder / "store"},
+        **more,
     }
 
 

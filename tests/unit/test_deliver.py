@@ -1,6 +1,7 @@
 """What is stored, and what a request that comes again is answered with."""
 
 import base64
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from support import testcard
 from support.cards import asked, card_runtime, card_settings, plain_portrait, seven_seconds
 from talkhead import job
 from talkhead.errors import Code, TalkheadError
+from talkhead.folder import file_digest
 from talkhead.runtime import Runtime
 from talkhead.settings import Settings
 from talkhead.stores import Link
@@ -26,7 +28,7 @@ def served(tmp_path: Path) -> Runtime:
     seven_seconds(volume)
     plain_portrait(volume)
     store = {"root": tmp_path / "store", "prefix": "renders"}
-    settings = Settings(**card_settings(tmp_path), store=store, volumes=(volume,))
+    settings = Settings(**card_settings(tmp_path, store=store, volumes=(volume,)))
     return Runtime(settings, serving=True)
 
 
@@ -84,6 +86,57 @@ def test_the_quicker_of_two_runs_is_the_answer(served, monkeypatch, tmp_path: Pa
     assert result.repeated
 
 
+@pytest.mark.parametrize("last", ["job.json", "video.mp4", "result.json"])
+def test_two_jobs_under_one_key_never_mix(served, monkeypatch, tmp_path: Path, last: str) -> None:
+    """Two hosts, one key, two requests: the second comes when the first is about to put `last`."""
+    put, told = LocalStore.put, []
+    elsewhere = Runtime(served.settings.model_copy(update={"jobs": tmp_path / "2"}), serving=True)
+
+    def race(self, file, key, **more):
+        if key.endswith(last) and not told:
+            told.append("begun")
+            try:
+                told.append(job.run(request(idempotency_key="k"), elsewhere).video.sha256)
+            except TalkheadError as error:
+                told.append(error.message)
+        return put(self, file, key, **more)
+
+    monkeypatch.setattr(LocalStore, "put", race)
+    try:
+        told.append(job.run(request(idempotency_key="k", fit="pad"), served).video.sha256)
+    except TalkheadError as error:
+        told.append(error.message)
+    refused = [answer for answer in told[1:] if "already used" in answer]
+    assert len(refused) == 1
+    record = json.loads((tmp_path / "store/renders/k/result.json").read_text())
+    stored = file_digest(tmp_path / "store/renders/k/video.mp4")
+    assert record["outputs"][0]["sha256"] == stored
+    assert stored in told
+
+
+def test_a_record_of_a_newer_version_is_read(served, tmp_path: Path) -> None:
+    job.run(request(idempotency_key="k"), served)
+    record = tmp_path / "store/renders/k/result.json"
+    newer = json.loads(record.read_text())
+    newer["tomorrow"] = newer["outputs"][0]["tomorrow"] = 1
+    record.write_text(json.dumps(newer))
+    assert job.run(request(idempotency_key="k"), served).repeated
+
+
+@pytest.mark.parametrize("harm", ["torn", "empty", "video gone"])
+def test_what_was_lost_in_the_store_is_made_again(served, tmp_path: Path, harm: str) -> None:
+    home = tmp_path / "store/renders/k"
+    job.run(request(idempotency_key="k"), served)
+    if harm == "video gone":
+        (home / "video.mp4").unlink()
+    else:
+        (home / "result.json").write_text("{" if harm == "torn" else "")
+    again = job.run(request(idempotency_key="k"), served)
+    assert testcard.CALLS.count("generate from 0") == 2
+    assert (home / "video.mp4").stat().st_size == again.outputs[0].bytes
+    assert job.run(request(idempotency_key="k"), served).repeated
+
+
 def test_small_files_come_inside_the_answer(served, tmp_path: Path) -> None:
     for key in ("k", "k"):  # the second time from the store
         result = job.run(request(idempotency_key=key, output={"inline": True}), served)
@@ -97,9 +150,8 @@ def test_small_files_come_inside_the_answer(served, tmp_path: Path) -> None:
 
 
 def test_an_inline_store_sends_the_bytes_once(tmp_path: Path) -> None:
-    settings = Settings(
-        **card_settings(tmp_path), store={"kind": "inline", "root": tmp_path / "kept"}
-    )
+    kept = {"kind": "inline", "root": tmp_path / "kept"}
+    settings = Settings(**card_settings(tmp_path, store=kept))
     runtime = Runtime(settings, local_paths=True)
     files = plain_portrait(tmp_path), seven_seconds(tmp_path)
     video = job.run(asked(*files), runtime).video
@@ -108,8 +160,7 @@ def test_an_inline_store_sends_the_bytes_once(tmp_path: Path) -> None:
     assert video.data is None
     inline = job.run(asked(*files, output={"inline": True}), runtime).video
     assert inline is not None
-    assert inline.url is None
-    assert inline.data == (video.url or "").partition(",")[2]
+    assert (inline.url, inline.data) == (video.url, None)
 
 
 def test_a_large_file_comes_as_a_url_with_a_warning(tmp_path: Path) -> None:

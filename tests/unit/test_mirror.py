@@ -1,5 +1,6 @@
 """A job goes on from its copy in the store when its own disk is gone."""
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -18,6 +19,7 @@ from talkhead.stores.local import LocalStore
 @pytest.fixture(autouse=True)
 def _every_tick_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "BEAT", 0)
+    testcard.CALLS.clear()
 
 
 def cancelled_after(request, runtime, frames: int) -> None:
@@ -39,7 +41,7 @@ def test_a_job_goes_on_where_its_disk_is_gone(portrait, speech, tmp_path: Path) 
     request = asked(portrait, speech, idempotency_key="b")
     cancelled_after(request, runtime, 80)
     copies = {file.name for file in (tmp_path / "store" / ".jobs" / "b").iterdir()}
-    assert {"index.json", "segment-00000.mp4", "prepared.npz", "request.json"} <= copies
+    assert {"index.json", "segment-00000.mp4", "prepared.npz"} <= copies
     shutil.rmtree(tmp_path / "jobs")
     testcard.CALLS.clear()
     result = job.run(request, runtime)
@@ -89,3 +91,51 @@ def test_the_disk_wins_where_it_holds_as_much(portrait, speech, tmp_path: Path) 
     result = job.run(request, runtime)
     assert result.segments is not None
     assert result.segments.resumed == 1
+
+
+def test_only_what_a_job_makes_is_brought_back(portrait, speech, tmp_path: Path) -> None:
+    runtime = card_runtime(tmp_path, mirror=True)
+    request = asked(portrait, speech, idempotency_key="e")
+    cancelled_after(request, runtime, 80)
+    home = tmp_path / "store/.jobs/e"
+    index = json.loads((home / "index.json").read_text())
+    index["files"] |= {"../../../planted.mp4": "0", "planted.sh": "0"}
+    (home / "index.json").write_text(json.dumps(index))
+    (home / "planted.sh").write_text("x")
+    (tmp_path / "store/planted.mp4").write_text("x")
+    (home / "prepared.npz").write_bytes(b"not what the index says")
+    shutil.rmtree(tmp_path / "jobs")
+    stop = threading.Event()
+    brought: set[str] = set()
+
+    def look(step: Progress) -> None:
+        if step.stage == "prepare":
+            brought.update(file.name for file in (tmp_path / "jobs/e").iterdir())
+
+    result = job.run(request, runtime, look, cancel=stop)
+    assert "segment-00000.mp4" in brought
+    assert not {"planted.sh", "planted.mp4"} & brought
+    assert result.segments is not None
+    assert result.segments.resumed == 1
+    assert testcard.CALLS.count("prepare") == 2  # the tampered preparation was not believed
+    assert not (tmp_path / "planted.mp4").exists()
+
+
+def test_the_copy_lies_in_the_operators_store(portrait, speech, tmp_path: Path) -> None:
+    runtime = card_runtime(tmp_path, mirror=True, store={"root": tmp_path / "operator"})
+    cancelled_after(asked(portrait, speech, idempotency_key="f"), runtime, 80)
+    assert (tmp_path / "operator/.jobs/f/index.json").is_file()
+    assert not (tmp_path / "store").exists()
+    request = tmp_path / "jobs/f/request.json"
+    assert request.stat().st_mode & 0o077 == 0
+
+
+def test_a_damaged_index_is_no_copy(portrait, speech, tmp_path: Path) -> None:
+    runtime = card_runtime(tmp_path, mirror=True)
+    request = asked(portrait, speech, idempotency_key="g")
+    cancelled_after(request, runtime, 80)
+    shutil.rmtree(tmp_path / "jobs")
+    (tmp_path / "store/.jobs/g/index.json").write_text("[")
+    result = job.run(request, runtime)
+    assert result.segments is not None
+    assert result.segments.resumed == 0

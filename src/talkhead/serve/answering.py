@@ -150,10 +150,35 @@ def good(reading: Reading, result: Result) -> Body:
     body = _body(reading, result)
     if not any(_holds_file(made) for made in result.outputs):
         return fitted(body, SMALL)
-    if size(fitted(body, LARGE)) <= LARGE or not any(made.data for made in result.outputs):
+    if size(fitted(body, LARGE)) <= LARGE:
         return body
+    if (result.outputs[0].url or "data:").startswith("data:"):
+        raise TalkheadError(
+            Code.STORE,
+            f"the answer would be {size(body) / 1e6:.1f} MB, over the {LARGE / 1e6:.1f} MB that it "
+            "may have",
+            "configure a store that makes URLs: TALKHEAD_STORE__KIND=s3 or supabase",
+        )
     bare = tuple(made.model_copy(update={"data": None}) for made in result.outputs)
     return fitted(_body(reading, result.model_copy(update={"outputs": bare})), SMALL, ["data"])
+
+
+def _once(value: Any, seen: set[str]) -> Any:
+    """Return a shape without repetitions of what is as long as a file."""
+    if isinstance(value, Mapping):
+        return {name: _once(item, seen) for name, item in value.items() if not _again(item, seen)}
+    if isinstance(value, list | tuple):
+        return [_once(item, seen) for item in value if not _again(item, seen)]
+    return value
+
+
+def _again(value: Any, seen: set[str]) -> bool:
+    if not isinstance(value, str) or len(value) <= SMALL:
+        return False
+    if value in seen:
+        return True
+    seen.add(value)
+    return False
 
 
 def _holds_file(made: Made) -> bool:
@@ -162,13 +187,14 @@ def _holds_file(made: Made) -> bool:
 
 
 def _body(reading: Reading, result: Result) -> Body:
-    shape = aliases.answer(reading, result)
+    shape = _once(aliases.answer(reading, result), set())
     told = result.model_copy(update={"warnings": (*reading.notices, *result.warnings)})
     wire = lean(told.model_dump(mode="json"))
     held = set(_texts(shape))
     for made in wire.get("outputs", ()):
-        if made.get("data") in held:  # once is enough
-            del made["data"]
+        for name in ("data", "url"):
+            if len(made.get(name, "")) > SMALL and made[name] in held:  # once is enough
+                del made[name]
     return {**shape, "result": wire}
 
 

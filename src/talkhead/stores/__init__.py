@@ -48,6 +48,10 @@ class Store(Protocol):
         """Return a small object (at most 16 MB), or None where there is none."""
         ...
 
+    def size(self, key: str) -> int | None:
+        """Return how many bytes an object has, or None where there is none."""
+        ...
+
     def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:
         """Write an object to the file `into`; False where there is none.
 

@@ -38,6 +38,10 @@ class InlineStore:
         """Return a small object, or None where there is none."""
         return self._folder.read(key)
 
+    def size(self, key: str) -> int | None:
+        """Return how many bytes an object has, or None where there is none."""
+        return self._folder.size(key)
+
     def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:
         """Copy an object to a file."""
         return self._folder.get(key, into, limit, tick)

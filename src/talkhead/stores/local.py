@@ -54,6 +54,11 @@ class LocalStore:
         """Return the file behind key, or None."""
         return read_file(self.path(key))
 
+    def size(self, key: str) -> int | None:
+        """Return how many bytes the file behind key has, or None."""
+        path = self.path(key)
+        return path.stat().st_size if path.is_file() else None
+
     def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:
         """Copy the file behind key; links that lead out of the folder count as absent."""
         path = self.path(key).resolve()
@@ -124,6 +129,10 @@ class SingleFile:
 
     def read(self, key: str) -> bytes | None:  # noqa: ARG002 (part of the protocol)
         """Return None: an existing output is refused, or replaced by force, and never an answer."""
+        return None
+
+    def size(self, key: str) -> int | None:  # noqa: ARG002 (part of the protocol)
+        """Return None: a command line asks for its output anew."""
         return None
 
     def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:  # noqa: ARG002

@@ -122,6 +122,12 @@ class S3Store:
                 content: bytes = body.read()
                 return content
 
+    def size(self, key: str) -> int | None:
+        """Return how many bytes an object has, or None where there is none."""
+        with _failures(Code.STORE, self.settings):
+            head = self._head(check_key(key))
+        return None if head is None else int(head["ContentLength"])
+
     def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:
         """Download an object; its digest is checked where this package has put it there."""
         with _failures(Code.DOWNLOAD, self.settings):

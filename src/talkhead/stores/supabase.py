@@ -146,6 +146,11 @@ class SupabaseStore:
         with self._asked("GET", self._path("object/authenticated", key), Code.STORE) as answer:
             return None if answer is None else _content(answer, MAX_READ)
 
+    def size(self, key: str) -> int | None:
+        """Return how many bytes an object has, or None where there is none."""
+        held = self._held(key, Code.STORE)
+        return None if held is None else held[0]
+
     def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:
         """Download an object; its digest is checked where this package has put it there."""
         held = self._held(key, Code.DOWNLOAD)

@@ -322,7 +322,7 @@ def test_an_outage_loses_no_render(it: FakeSupabase, tmp_path: Path) -> None:
     seven_seconds(tmp_path)
     testcard.CALLS.clear()
     store = {"kind": "supabase", "url": it.url, "key": it.key, "bucket": it.bucket, "prefix": "p"}
-    settings = Settings(**card_settings(tmp_path), store=store, volumes=(tmp_path,))
+    settings = Settings(**card_settings(tmp_path, store=store, volumes=(tmp_path,)))
     runtime = Runtime(settings, serving=True)
     request = asked("volume:portrait.png", "volume:speech.wav", max_frames=20, idempotency_key="k")
     it.fails_puts = True
