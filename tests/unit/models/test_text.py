@@ -94,6 +94,7 @@ def test_the_end_mark_survives_cutting(tmp_path: Path) -> None:
     [
         ("  one\n\ttwo  ", "one two"),
         ("a &amp;amp; b", "a & b"),
+        ("a < b &amp;lt; c", "a < b < c"),  # which ftfy takes for markup and leaves
         ("itâ€™s", "it's"),
         ("色调艳丽，过曝", "色调艳丽,过曝"),
         ("", ""),
