@@ -158,7 +158,9 @@ def _inputs(
         seconds = float(work.plan.frames / work.plan.fps)
         decoded = speech.decode_speech(sound, out, work.engine.spec.sample_rate, part, seconds)
         messages = list(decoded.warnings)
-        if decoded.peak < QUIET:
+        if part.offset >= seconds:
+            messages.append("the video ends before this voice begins")
+        elif decoded.peak < QUIET:
             messages.append("the recording is silent, so the mouth stays closed")
         heard += [f"speaker {index + 1}: {message}" for message in messages]
         speakers.append(

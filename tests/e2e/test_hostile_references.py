@@ -172,6 +172,7 @@ REFERENCES = [
     "store:in//a",
     "store:in\\..\\outside",
     "store:private/secret.png",
+    "store:in/.jobs/k/segment-00000.mp4",
     "store:in/\r\nsecret",
     "store:in/link",
     "store:",

@@ -153,6 +153,14 @@ def test_cancel_is_heard_while_the_sound_is_written(portrait, runtime, tmp_path)
     assert (caught.value.code, caught.value.stage) == (Code.CANCELLED, "assemble")
 
 
+def test_a_voice_that_comes_after_the_end_is_told_as_such(portrait, speech, runtime) -> None:
+    two = [{"audio": str(speech)}, {"audio": str(speech)}]
+    request = asked(portrait, speech, speakers=two, turns="in_turn", max_frames=30)
+    told = [n.message for n in job.run(request, runtime).warnings if n.code == "W_SPEECH"]
+    assert "speaker 2: the video ends before this voice begins" in told
+    assert not [message for message in told if "silent" in message]
+
+
 def test_a_video_of_days_is_refused_at_once(portrait, speech, runtime) -> None:
     speakers = [{"audio": str(speech), "start": 80_000}]
     with pytest.raises(TalkheadError, match="would last"):

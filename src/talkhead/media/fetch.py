@@ -157,7 +157,8 @@ def _broken_data() -> TalkheadError:
 def _stored(key: str, limit: int, places: Places, watch: Watch) -> Bring:
     if not _is_inside(key):
         raise refused(f"{shown(f'store:{key}')!r} is not a key", "use a plain relative name")
-    if not key.startswith(places.readable):
+    # unfinished jobs of any caller lie in .jobs
+    if not key.startswith(places.readable) or ".jobs" in key.split("/"):
         raise refused(
             f"{shown(f'store:{key}')!r} may not be read",
             "the operator lists what may in TALKHEAD_READABLE",

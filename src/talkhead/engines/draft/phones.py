@@ -47,7 +47,6 @@ FORWARD = 5  # words that it may leave out at its start
 MOST_LOST = 4  # utterances without a match after which the text is given up
 LEAST_KNOWN = 0.85  # of the words; French reaches .75 in the English dictionary, Spanish .79
 
-SILENT_SPEECH = "the speech is silent: the mouth stays closed"
 NOT_ENGLISH = "the transcript is not used: only English text can be aligned"
 
 # How much of the aperture follows loudness without a transcript, as the recognizer knows English
@@ -79,7 +78,7 @@ def find_phones(speech: Speech, transcript: str | None, language: str, tick: Tic
     levels = measure_levels(speech)
     spans = cut_utterances(levels)
     if not spans:
-        return PhoneTrack((Phone(SIL, 0.0, speech.size / SAMPLE_RATE),), "silent", (SILENT_SPEECH,))
+        return PhoneTrack((Phone(SIL, 0.0, speech.size / SAMPLE_RATE),), "silent", ())
     utterances = _read(speech, spans, _scale(levels))
     tick(0, speech.size)
     text = transcript or ""
