@@ -4,8 +4,9 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -16,6 +17,7 @@ from talkhead.stores.arriving import write
 from talkhead.stores.keys import check_key
 
 CHUNK = 2**20
+STRAY = 86_400  # seconds after which a file that is half written has lost its writer
 FULL = {errno.ENOSPC, errno.EDQUOT}
 # What the system says where there is no file of that name.
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
@@ -175,6 +177,7 @@ def put_file(file: Path, target: Path, *, create: bool = False) -> bool:
     partial = target.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
         shutil.copyfile(file, partial)
         with partial.open("rb") as written:
             os.fsync(written.fileno())
@@ -186,6 +189,14 @@ def put_file(file: Path, target: Path, *, create: bool = False) -> bool:
     finally:
         if partial.parent.is_dir():
             partial.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what writers that were killed have left in a folder."""
+    for stray in folder.glob(f".{'[0-9a-f]' * 16}.partial"):
+        with suppress(OSError):  # another put was quicker, or it is not ours
+            if time.time() - stray.stat().st_mtime > STRAY:
+                stray.unlink()
 
 
 def _place(partial: Path, target: Path, create: bool) -> bool:

@@ -2,13 +2,14 @@
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import Local
-from talkhead.stores import MAX_READ
+from talkhead.stores import MAX_READ, local
 from talkhead.stores.local import LocalStore, SingleFile
 
 
@@ -158,3 +159,19 @@ def test_single_file_names(tmp_path: Path) -> None:
     assert store.link("j/video.mp4", "signed", 60).url.startswith("file:///")
     store.delete("j/video.mp4")
     assert not (tmp_path / "hello.mp4").exists()
+
+
+def test_what_a_kill_left_is_swept_by_a_later_put(store: LocalStore, tmp_path: Path) -> None:
+    put(store, made(tmp_path), "k/video.mp4")
+    folder = store.path("k/video.mp4").parent
+    old, young = folder / f".{'a' * 16}.partial", folder / f".{'b' * 16}.partial"
+    foreign = folder / ".theirs.partial"
+    for file in (old, young, foreign):
+        file.write_bytes(b"half")
+    long_ago = time.time() - local.STRAY - 60
+    for file in (old, foreign):
+        os.utime(file, (long_ago, long_ago))
+    put(store, made(tmp_path), "k/thumbnail.jpg")
+    assert not old.exists()
+    assert young.exists()
+    assert foreign.exists()
