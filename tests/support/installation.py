@@ -1,0 +1,80 @@
+"""All files of a tiny InfiniteTalk, random, as they are published, by their ids in the manifest."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from support import infinitetalk, wan
+from talkhead.errors import Code, TalkheadError
+
+SIZES = infinitetalk.TINY
+WORDS = "a person is talking and smiling"
+SOUND = {
+    "conv_dim": [8] * 7,
+    "hidden_size": SIZES["audio_channels"],
+    "num_hidden_layers": SIZES["audio_blocks"],
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "num_conv_pos_embedding_groups": 2,
+    "num_conv_pos_embeddings": 8,
+}
+
+Files = dict[str, tuple[Path, ...]]
+
+
+def write(folder: Path) -> Files:
+    """Write an installation for one and for two speakers; return its files by id."""
+    base, single = infinitetalk.write(folder, infinitetalk.weights(SIZES))
+    double = folder / "multi.safetensors"
+    weights = infinitetalk.weights(SIZES, seed=9)
+    save_file({k: v for k, v in weights.items() if infinitetalk.adapter_name(k)}, double)
+    text = wan.official_text(dim=SIZES["text_dim"])
+    torch.manual_seed(6)
+    sound = Wav2Vec2Model(Wav2Vec2Config(**SOUND)).state_dict()
+    tokenizer = wan.write_tokenizer(folder / "umt5-xxl", WORDS) / "tokenizer.json"
+    return {
+        "wan-i2v": (folder / "diffusion_pytorch_model.safetensors.index.json", *base.files),
+        "wan-i2v-config": (said({"num_heads": SIZES["num_heads"]}, folder / "config.json"),),
+        "infinitetalk-single-adapter": single.files,
+        "infinitetalk-multi-adapter": (double,),
+        "wan-vae-comfy": (wan.saved(wan.official_vae(wan.vae()), folder / "vae.safetensors"),),
+        "umt5-bf16": (wan.saved(text, folder / "umt5.safetensors"),),
+        "wan-tokenizer": (tokenizer.with_name("special_tokens_map.json"), tokenizer),
+        "clip-vision-h": (
+            wan.saved(wan.official_clip(dim=SIZES["clip_dim"]), folder / "clip.safetensors"),
+        ),
+        "lightx2v-i2v-rank64": (wan.saved(_lora(), folder / "lora.safetensors"),),
+        "wav2vec2-zh": (wan.saved(sound, folder / "wav2vec2.safetensors"),),
+        "wav2vec2-zh-config": (said(SOUND, folder / "wav2vec2.json"),),
+    }
+
+
+def _lora() -> dict[str, torch.Tensor]:
+    """Return a change of rank 2 to one layer."""
+    made = torch.Generator().manual_seed(7)
+    layer = "diffusion_model.blocks.1.self_attn.q"
+    return {
+        f"{layer}.lora_down.weight": torch.randn(2, SIZES["dim"], generator=made),
+        f"{layer}.lora_up.weight": torch.randn(SIZES["dim"], 2, generator=made),
+    }
+
+
+def said(content: object, file: Path) -> Path:
+    """Write a JSON file; return it."""
+    file.write_text(json.dumps(content))
+    return file
+
+
+def finder(files: Files) -> Callable[[str], tuple[Path, ...]]:
+    """Return what the engine is given to find its files with."""
+
+    def find(name: str) -> tuple[Path, ...]:
+        if name not in files:
+            raise TalkheadError(Code.WEIGHTS, f"{name} is not there")
+        return files[name]
+
+    return find
