@@ -9,6 +9,7 @@ import re
 import threading
 import wave
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +59,7 @@ DEFAULT_LANGUAGE = "en-us"
 
 # espeak-ng's speak_lib.h
 SYNCHRONOUS, PHONEME_EVENTS = 2, 1
+DO_NOT_EXIT = 0x8000  # without it, missing data ends the process
 UTF8, END_PAUSE = 1, 0x1000
 PHONEME, TERMINATED = 7, 0
 RATE = 1
@@ -101,7 +103,7 @@ class _Voice(ctypes.Structure):
 _Callback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
 )
-_LOCK = threading.Lock()  # the library is one global machine
+_LOCK = threading.Lock()  # the library is one global machine; held while it is in memory
 
 
 class Mark(NamedTuple):
@@ -117,7 +119,8 @@ class Espeak:
     def speak(self, line: Line, out: Path, tick: Tick) -> tuple[Phone, ...]:
         """Write a mono 16-bit WAV to out and return its phones with exact times.
 
-        Raises E_INPUT_VALIDATION for a text without words, an unknown voice or speed.
+        A line gives the same samples whatever was spoken before in this process. Raises
+        E_INPUT_VALIDATION for a text without words, an unknown voice or speed.
         """
         if not re.search(r"\w", line.text):
             raise TalkheadError(
@@ -134,12 +137,12 @@ class Espeak:
         sentences = list(split_sentences(line.text))
         partial = out.with_name(f"{out.name}.partial")
         try:
-            with _LOCK, wave.open(str(partial), "wb") as file:
-                rate = _prepare(voice, speed)
+            with _loaded() as (library, rate), wave.open(str(partial), "wb") as file:
+                _prepare(library, voice, speed)
                 file.setnchannels(1)
                 file.setsampwidth(2)
                 file.setframerate(rate)
-                marks = _speak_all(sentences, file.writeframesraw, tick)
+                marks = _speak_all(library, sentences, file.writeframesraw, tick)
                 samples = file.tell()
             partial.replace(out)
         finally:
@@ -226,27 +229,47 @@ class _Known(NamedTuple):
     tags: tuple[str, ...]
 
 
-@cache
-def _library() -> tuple[Any, int]:
-    """Return the library, started, and its sample rate."""
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
+@contextmanager
+def _loaded() -> Iterator[tuple[Any, int]]:
+    """Yield the library, started afresh, and its sample rate in Hz; nobody else has it meanwhile.
+
+    What the library keeps in its globals goes on sounding in the next utterance, and no call of
+    it clears them all. So it leaves the memory after every use; loading it takes some 5 ms.
+    """
+    with _LOCK:
+        library = ctypes.CDLL(espeakng_loader.get_library_path())
+        try:
+            yield library, _start(library)
+        finally:
+            library.espeak_Terminate()
+            _unload(library)
+
+
+def _start(library: Any) -> int:
     library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
     data = espeakng_loader.get_data_path().encode()
-    rate = library.espeak_Initialize(SYNCHRONOUS, 0, data, PHONEME_EVENTS)
+    rate: int = library.espeak_Initialize(SYNCHRONOUS, 0, data, PHONEME_EVENTS | DO_NOT_EXIT)
     if rate <= 0:
         raise TalkheadError(
             Code.WEIGHTS,
             "espeak-ng does not start: its data is incomplete",
             'pip install --force-reinstall "talkhead[espeak]"',
         )
-    return library, rate
+    return rate
+
+
+def _unload(library: Any) -> None:
+    """Give the library back to the system; none of its functions may be called after this."""
+    close = ctypes.CDLL(None).dlclose
+    close.argtypes = [ctypes.c_void_p]
+    close(library._handle)  # ctypes itself never does
 
 
 @cache
 def _voices() -> dict[str, _Known]:
     """Return every voice by its language tags, its name and its file, all in lower case."""
-    with _LOCK:
-        found = list(_read_voices())
+    with _loaded() as (library, _):
+        found = list(_read_voices(library))
     # the priority is lower for the usual voice of a language
     known: dict[str, _Known] = {}
     for _, tag, voice in sorted(found, key=lambda entry: entry[0]):
@@ -257,9 +280,8 @@ def _voices() -> dict[str, _Known]:
     return known
 
 
-def _read_voices() -> Iterator[tuple[int, str, _Known]]:
+def _read_voices(library: Any) -> Iterator[tuple[int, str, _Known]]:
     """Yield (priority, language tag, voice) for each language of each voice."""
-    library, _ = _library()
     entries = library.espeak_ListVoices(None)
     index = 0
     while entries[index]:
@@ -305,9 +327,8 @@ def _words_per_minute(speed: float) -> int:
     return rate
 
 
-def _prepare(voice: str, words_per_minute: int) -> int:
-    """Set voice and pace; return the sample rate in Hz."""
-    library, rate = _library()
+def _prepare(library: Any, voice: str, words_per_minute: int) -> None:
+    """Set voice and pace."""
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
         raise TalkheadError(
             Code.UNSUPPORTED,
@@ -316,16 +337,17 @@ def _prepare(voice: str, words_per_minute: int) -> int:
             fields=["voice"],
         )
     library.espeak_SetParameter(RATE, words_per_minute, 0)
-    return rate
 
 
-def _speak_all(sentences: list[str], write: Callable[[bytes], object], tick: Tick) -> list[Mark]:
+def _speak_all(
+    library: Any, sentences: list[str], write: Callable[[bytes], object], tick: Tick
+) -> list[Mark]:
     """Speak one sentence after another into write; return all marks, in samples of the whole."""
     marks: list[Mark] = []
     written = 0
     for index, sentence in enumerate(sentences):
         tick(index, len(sentences))
-        sound, found = _speak_one(sentence)
+        sound, found = _speak_one(library, sentence)
         marks += [Mark(mark.mnemonic, mark.sample + written) for mark in found]
         write(sound)
         written += len(sound) // 2
@@ -333,9 +355,8 @@ def _speak_all(sentences: list[str], write: Callable[[bytes], object], tick: Tic
     return marks
 
 
-def _speak_one(sentence: str) -> tuple[bytes, list[Mark]]:
+def _speak_one(library: Any, sentence: str) -> tuple[bytes, list[Mark]]:
     """Return the sentence as 16-bit samples, and its marks."""
-    library, _ = _library()
     sound = bytearray()
     marks: list[Mark] = []
 

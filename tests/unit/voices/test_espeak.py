@@ -202,7 +202,9 @@ def test_cancel_is_heard_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_threads_take_turns(tmp_path: Path) -> None:
-    alone = {lang: speak(tmp_path, GREETINGS[lang], language=lang)[0] for lang in ("en", "fr")}
+    alone = {
+        lang: speak(tmp_path, GREETINGS[lang], language=lang)[0] for lang in ("en", "fr", "ja")
+    }
     found: dict[str, tuple[Phone, ...]] = {}
 
     def work(lang: str) -> None:
@@ -214,8 +216,28 @@ def test_threads_take_turns(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    for lang, phones in alone.items():
-        assert [p.name for p in found[lang]] == [p.name for p in phones]
+    assert found == alone
+
+
+def test_a_line_that_was_cancelled_leaves_nothing_sounding(tmp_path: Path) -> None:
+    _, sound, _ = speak(tmp_path, GREETINGS["en"])
+
+    def enough(done: int, total: int) -> None:
+        if done == 1:
+            raise TalkheadError(Code.CANCELLED, "enough")
+
+    with pytest.raises(TalkheadError, match="enough"):
+        Espeak().speak(Line("One, odd fuss. Two."), tmp_path / "out.wav", enough)
+    assert np.array_equal(speak(tmp_path, GREETINGS["en"])[1], sound)
+
+
+def test_missing_data_is_named_and_the_next_line_is_spoken(tmp_path, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(espeak.espeakng_loader, "get_data_path", lambda: str(tmp_path))
+        with pytest.raises(TalkheadError, match="data is incomplete") as caught, espeak._loaded():
+            pass
+        assert caught.value.code is Code.WEIGHTS
+    assert speak(tmp_path, "Again.")[1].size > 0
 
 
 def test_marks_become_phones() -> None:
