@@ -187,7 +187,7 @@ def monotone(xs: ArrayLike, ys: ArrayLike, at: ArrayLike) -> Floats:
     same = rise[:-1] * rise[1:] > 0
     w1, w2 = 2 * step[1:] + step[:-1], step[1:] + 2 * step[:-1]
     before, after = np.where(same, rise[:-1], 1), np.where(same, rise[1:], 1)
-    slope[1:-1] = np.where(same, (w1 + w2) / (w1 / before + w2 / after), 0)
+    slope[1:-1] = np.where(same, (w1 + w2) * before * after / (w1 * after + w2 * before), 0)
     spots = np.clip(np.asarray(at, np.float64), x[0], x[-1])
     k = np.clip(np.searchsorted(x, spots, side="right") - 1, 0, len(x) - 2)
     t = (spots - x[k]) / step[k]

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from talkhead.engines.draft.geometry import (
@@ -23,6 +23,7 @@ def test_monotone_goes_through_its_points() -> None:
 
 
 @given(st.lists(st.floats(-1, 1), min_size=3, max_size=9))
+@example([0.0, -1.1125369292536007e-308, -1.0])
 def test_monotone_never_overshoots(values: list[float]) -> None:
     x = np.arange(len(values))
     at = np.linspace(-1, len(values), 101)

@@ -195,10 +195,10 @@ def test_short_speech_works(samples: int, text: str | None) -> None:
         assert {phone.name for phone in track.phones} <= {"SIL"}
 
 
-def test_digital_silence_says_so() -> None:
+def test_digital_silence_is_known_as_such() -> None:
     track = find_phones(np.zeros(SAMPLE_RATE, np.float32), "hello there", "en", ignore)
     assert (track.source, track.phones) == ("silent", (Phone("SIL", 0.0, 1.0),))
-    assert "silent" in track.warnings[0]
+    assert track.warnings == ()  # the job says it, for every engine
 
 
 def test_phones_are_in_order_and_within_the_speech() -> None:
