@@ -190,3 +190,20 @@ def test_bfloat16(model: AutoencoderKLWan) -> None:
     ):
         assert found.dtype == torch.float32
         assert (wanted - found).norm() <= 4e-2 * wanted.norm()  # 40 layers of 8 bits
+
+
+def test_memory_of_the_published_vae() -> None:
+    def gib(*size: int, tiles: Tiles | None = None) -> float:
+        return wan_vae.decoding_bytes(*size, 81, torch.bfloat16, tiles) / 2**30
+
+    assert gib(480, 832) == pytest.approx(3.8, abs=0.05)
+    assert gib(720, 1280) == pytest.approx(8.8, abs=0.05)
+    assert gib(480, 832, tiles=Tiles()) == pytest.approx(1.0, abs=0.05)
+    assert gib(720, 1280, tiles=Tiles()) == pytest.approx(1.5, abs=0.05)
+    whole = wan_vae.decoding_bytes(480, 832, 81, torch.float32)
+    assert whole == 2 * wan_vae.decoding_bytes(480, 832, 81, torch.bfloat16)
+
+
+def test_the_ratio_is_the_models(model: Any) -> None:
+    assert model.config.scale_factor_spatial == wan_vae.RATIO
+    assert model.config.scale_factor_temporal == wan_vae.STRIDE
