@@ -24,6 +24,7 @@ RANK = {
     "mirror": 4,
     "weights": 3,
     "jobs": 4,
+    "lease": 4,
     "report": 4,
     "media": 3,
     "voices": 3,

@@ -11,16 +11,13 @@ A file is written under a temporary name, fsynced and renamed before the manifes
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
-import socket
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,17 +26,21 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from talkhead import lease
 from talkhead.errors import Code, TalkheadError
 from talkhead.mirror import Mirror
 
-PATIENCE = 0.5  # seconds to wait for a folder that is locked
-LEASE_SECONDS = 120  # a job on another host that made no progress for this long is given up
-MANIFEST, REQUEST, LOCK = "manifest.jsonl", "request.json", "lock"
+MANIFEST, REQUEST = "manifest.jsonl", "request.json"
+MAKERS = ("engine", "encoder")  # what an upgrade changes, with no doing of the caller's
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What must agree for a job to go on where it stopped. All but the platform is binding."""
+    """What must agree for a job to go on where it stopped. All but the platform is binding.
+
+    Another request, other inputs or another seed is another job, and refused. Where only what
+    makes the frames is another, the job is the same one and starts over.
+    """
 
     request: str  # digest of the request without output, deadline and priority
     inputs: Mapping[str, str]  # field to sha256 of the bytes behind it
@@ -96,6 +97,7 @@ class Folder:
     ) -> None:
         self.path = path
         self.notices = notices
+        self.waited = False  # whether somebody else worked in it when this run came
         self._entries = entries  # the manifest, as read and appended to
         self._mirror = mirror
 
@@ -115,6 +117,19 @@ class Folder:
             if "state" in entry:
                 return self._load(self.path / entry["state"])
         return None
+
+    def made(self, output: str) -> list[dict[str, Any]]:
+        """Return what `commit_made` wrote down for that output; nothing where a file is spoilt."""
+        for entry in reversed(self._entries):
+            if entry.get("output") == output:
+                sound = all(_is_sound(self.path / i["file"], i["sha256"]) for i in entry["made"])
+                return [dict(item) for item in entry["made"]] if sound else []
+        return []
+
+    def commit_made(self, output: str, made: Sequence[Mapping[str, Any]]) -> None:
+        """Make finished files count; each item names its `file` in this folder."""
+        items = [{**item, "sha256": file_digest(self.path / item["file"])} for item in made]
+        self._append({"made": items, "output": output})
 
     def agree_plan(self, plan: str, segments: int) -> None:
         """Write down the plan's digest, or refuse to go on under another plan."""
@@ -158,8 +173,7 @@ class Folder:
 
     def renew(self) -> None:
         """Tell other hosts that this job is being worked on."""
-        with suppress(FileNotFoundError):  # the job is done, and its folder gone
-            os.utime(self.path / LOCK)
+        lease.renew(self.path)
 
     def remove(self) -> None:
         """Delete the folder and its copy; its job is done and delivered, or has nothing to keep."""
@@ -194,16 +208,21 @@ class Folder:
 
 @contextmanager
 def open_folder(
-    root: Path, job_id: str, identity: Identity, request: str, mirror: Mirror | None = None
+    root: Path,
+    job_id: str,
+    identity: Identity,
+    request: str,
+    mirror: Mirror | None = None,
+    wait: Callable[[], None] | None = None,
 ) -> Iterator[Folder]:
     """Lock the folder of a job, new or interrupted, and check that it is the same job.
 
     Where a mirror holds more of the job than this disk does, it is brought here first.
-    Raises E_CAPACITY while another process works on it and E_INPUT_VALIDATION where the folder
-    belongs to another job.
+    Raises E_CAPACITY while another process works on it, with `wait` only after `lease.lock` gave
+    up waiting, and E_INPUT_VALIDATION where the folder belongs to another job.
     """
     path = root / job_id
-    with lock(path):
+    with lease.lock(path, wait) as waited:
         if mirror:
             mirror.pull(path)
         entries = _read_manifest(path / MANIFEST)
@@ -211,6 +230,10 @@ def open_folder(
         notices: list[str] = []
         if known:
             _check_identity(job_id, known, asdict(identity))
+        if known and (newer := [name for name in MAKERS if known[name] != getattr(identity, name)]):
+            notices.append(f"the {' and the '.join(newer)} changed; the job was started over")
+            _start_over(path, entries)
+        elif known:
             if known["platform"] != identity.platform:
                 notices.append(
                     f"continued on another platform ({known['platform']} before): frames may "
@@ -218,6 +241,7 @@ def open_folder(
                 )
             _drop_damaged(path, entries, notices)
         folder = Folder(path, entries, notices, mirror)
+        folder.waited = waited
         _clear_strays(path, entries)
         if not (entries and (path / REQUEST).exists()):
             partial = path / f".{REQUEST}.partial"
@@ -228,79 +252,6 @@ def open_folder(
         if not entries:
             folder._append({"job": asdict(identity), "digest": identity.digest})
         yield folder
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold a job folder for this process, or raise E_CAPACITY."""
-    handle = _acquire(path)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            os.ftruncate(handle, 0)  # gives the lease back, for other hosts
-        os.close(handle)
-
-
-def _acquire(path: Path) -> int:
-    give_up = time.monotonic() + PATIENCE
-    while True:
-        handle = _open_lock(path)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_current(path / LOCK, handle):
-                _take_lease(path, handle)
-                return handle
-        except BlockingIOError as error:
-            os.close(handle)
-            if time.monotonic() < give_up:  # somebody may only be looking, as `jobs list` does
-                time.sleep(0.05)
-                continue
-            raise _busy(path.name, "another process") from error
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)  # its last owner removed the folder while we opened it: try again
-
-
-def _open_lock(path: Path) -> int:
-    while True:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            return os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:
-            continue  # removed between the two calls
-        except OSError as error:
-            raise TalkheadError(
-                Code.CAPACITY,
-                f"cannot use the job folder {path}: {error.strerror}",
-                "set TALKHEAD_JOBS to a folder that can be written",
-            ) from error
-
-
-def _is_current(lock_file: Path, handle: int) -> bool:
-    try:
-        return lock_file.stat().st_ino == os.fstat(handle).st_ino
-    except FileNotFoundError:
-        return False
-
-
-def _take_lease(path: Path, handle: int) -> None:
-    host = socket.gethostname()
-    owner = os.pread(handle, 256, 0).decode(errors="replace")
-    age = time.time() - os.fstat(handle).st_mtime
-    if owner and owner != host and age < LEASE_SECONDS:
-        raise _busy(path.name, f"host {owner}")
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, host.encode(), 0)
-
-
-def _busy(job_id: str, owner: str) -> TalkheadError:
-    return TalkheadError(
-        Code.CAPACITY,
-        f"job {job_id} is being rendered by {owner}",
-        "wait for it to end, or stop it",
-    )
 
 
 def _read_manifest(path: Path) -> list[dict[str, Any]]:
@@ -330,9 +281,7 @@ def manifest_entries(data: bytes) -> tuple[list[dict[str, Any]], int]:
 
 
 def _check_identity(job_id: str, known: dict[str, Any], mine: dict[str, Any]) -> None:
-    changed = [
-        name for name in ("request", "engine", "encoder", "seed") if known[name] != mine[name]
-    ]
+    changed = [name for name in ("request", "seed") if known[name] != mine[name]]
     fields = sorted(known["inputs"].keys() | mine["inputs"].keys())
     changed += [name for name in fields if known["inputs"].get(name) != mine["inputs"].get(name)]
     if changed:
@@ -346,6 +295,15 @@ def _other_job(job_id: str, changed: list[str]) -> TalkheadError:
         "give back what it was started with, or start a new job: another key, or no --resume",
         fields=changed,
     )
+
+
+def _start_over(path: Path, entries: list[dict[str, Any]]) -> None:
+    """Delete all that another version made; the manifest last, since it says whose it is."""
+    entries.clear()
+    for file in path.iterdir():
+        if file.name not in (lease.LOCK, MANIFEST):
+            file.unlink()
+    (path / MANIFEST).unlink()
 
 
 def _drop_damaged(path: Path, entries: list[dict[str, Any]], notices: list[str]) -> None:

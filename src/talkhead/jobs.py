@@ -1,18 +1,18 @@
 """The job folders of this machine: what is unfinished, and what may go."""
 
-import fcntl
 import json
-import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from talkhead.folder import LOCK, MANIFEST, REQUEST, lock, manifest_entries
+from talkhead import lease
+from talkhead.folder import MANIFEST, REQUEST, manifest_entries
+from talkhead.lease import LOCK
 
 SCRATCH = ".scratch-"
 
@@ -45,7 +45,7 @@ class Kept:
 def scratch(root: Path) -> Iterator[Path]:
     """Yield a folder for one run, deleted at its end, or by `clean` after a kill."""
     path = root / f"{SCRATCH}{uuid.uuid4().hex}"
-    with lock(path):
+    with lease.lock(path):
         try:
             yield path
         finally:
@@ -61,17 +61,22 @@ def kept(root: Path) -> list[Kept]:
     return sorted((job for job in found if job), key=lambda job: job.age_s)
 
 
-def clean(root: Path, keep_days: float, keep_gb: float) -> list[Kept]:
-    """Delete interrupted jobs that are too old or, oldest first, too much; return them."""
+def clean(root: Path, keep_days: float, keep_gb: float, spare: str | None = None) -> list[Kept]:
+    """Delete interrupted jobs that are too old or, oldest first, too much; return them.
+
+    The job `spare` stays, whatever its age and size.
+    """
     for path in root.glob(f"{SCRATCH}*"):
-        _remove(path)
+        lease.remove(path)
     gone: list[Kept] = []
     room = keep_gb * 1e9
     for job in kept(root):
         if job.state == "running":
             continue
         room -= job.bytes
-        if (job.age_s > keep_days * 86_400 or room < 0) and _remove(job.path):
+        if job.id == spare:
+            continue
+        if (job.age_s > keep_days * 86_400 or room < 0) and lease.remove(job.path):
             gone.append(job)
     return gone
 
@@ -91,7 +96,7 @@ def saved_request(root: Path, job_id: str) -> dict[str, Any] | None:
 def _describe(path: Path) -> Kept | None:
     try:
         files = [file.stat() for file in path.iterdir()]
-        running = _is_locked(path / LOCK)
+        running = lease.held(path)
         touched = (path / LOCK).stat().st_mtime
         manifest = path / MANIFEST
         entries, _ = manifest_entries(manifest.read_bytes() if manifest.exists() else b"")
@@ -107,34 +112,3 @@ def _describe(path: Path) -> Kept | None:
         age_s=max(time.time() - touched, 0.0),
         path=path,
     )
-
-
-def _is_locked(path: Path) -> bool:
-    handle = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
-def _remove(path: Path) -> bool:
-    """Delete a folder under its own lock, so that a job that has just resumed keeps it."""
-    try:
-        handle = os.open(path / LOCK, os.O_RDWR)
-    except FileNotFoundError:  # another process is quicker, or was killed in between
-        with suppress(OSError):
-            path.rmdir()
-        return False
-    except OSError:  # not ours
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path, ignore_errors=True)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(handle)
-    return True

@@ -44,7 +44,7 @@ class Mirror:
         index = _index(found)
         if index is None:
             return
-        self._sums = {n: sha256 for n, sha256 in index["files"].items() if NAMES.fullmatch(n)}
+        self._take_names(index)
         manifest = path / MANIFEST
         local = manifest.read_text() if manifest.exists() else ""
         if local and _segments(local) >= _segments(index["manifest"]):
@@ -79,10 +79,20 @@ class Mirror:
         return None
 
     def remove(self) -> None:
-        """Delete the copy. A store that cannot be reached keeps it, for its own clean-up rules."""
+        """Delete the copy, also one that this run has neither read nor made.
+
+        A store that cannot be reached keeps it, for its own clean-up rules.
+        """
         with suppress(TalkheadError):
-            for name in [INDEX, *self._sums]:
+            found = None if self._sums else self._store.read(f"{self._home}/{INDEX}")
+            if found is not None:
+                self._take_names(_index(found))
+            for name in [*self._sums, INDEX]:  # the index last: it says what else there is
                 self._store.delete(f"{self._home}/{name}")
+
+    def _take_names(self, index: dict[str, Any] | None) -> None:
+        names = index["files"] if index else {}
+        self._sums = {name: sha256 for name, sha256 in names.items() if NAMES.fullmatch(name)}
 
     def _put(self, file: Path, name: str) -> str:
         sha256 = _sum(file)

@@ -31,7 +31,7 @@ class Reporter:
         self._planned: float | None = None
         self._segments = (0, 0)
         self._reused = 0  # ticks of this stage that an earlier run had done
-        self._renew: Callable[[], None] | None = None
+        self._renew: list[Callable[[], None]] = []
         self._renewed = self._began
 
     @contextmanager
@@ -55,8 +55,14 @@ class Reporter:
         self._reused = ticks
 
     def keep_alive(self, renew: Callable[[], None]) -> None:
-        """Call renew every few seconds of work, however long one window takes."""
-        self._renew = renew
+        """Call renew too every few seconds of work, however long one window takes."""
+        self._renew.append(renew)
+
+    def wait(self) -> None:
+        """Tell that the job waits to be prepared; stop it as `tick` does."""
+        self._stage = "prepare"
+        with naming("prepare"):
+            self.tick(0, 1)
 
     def committed(self, segments: int) -> None:
         """Note how many segments are safe."""
@@ -72,9 +78,10 @@ class Reporter:
                 f"the deadline of {self._deadline_s:g} s has passed",
                 "resume the job with a later deadline",
             )
-        if self._renew is not None and time.monotonic() - self._renewed >= RENEW:
+        if time.monotonic() - self._renewed >= RENEW:
             self._renewed = time.monotonic()
-            self._renew()
+            for renew in self._renew:
+                renew()
         if done >= total or time.monotonic() - self._last >= BEAT:
             self._emit(done, total)
 

@@ -13,7 +13,8 @@ import pytest
 
 from talkhead import jobs
 from talkhead.errors import Code, TalkheadError
-from talkhead.folder import LEASE_SECONDS, Folder, Identity, digest, open_folder
+from talkhead.folder import Folder, Identity, digest, open_folder
+from talkhead.lease import LEASE_SECONDS
 
 ME = Identity(
     request="r", inputs={"portrait": "p"}, engine="draft 1", encoder="e", seed=1, platform="here"
@@ -91,8 +92,6 @@ def test_a_damaged_line_ends_what_counts(tmp_path: Path) -> None:
     [
         (replace(ME, request="x"), "request"),
         (replace(ME, seed=2), "seed"),
-        (replace(ME, engine="draft 2"), "engine"),
-        (replace(ME, encoder="x"), "encoder"),
         (replace(ME, inputs={"portrait": "other"}), "portrait"),
         (replace(ME, inputs={"portrait": "p", "speakers.0.audio": "a"}), "speakers.0.audio"),
     ],
@@ -108,6 +107,36 @@ def test_another_job_is_refused_and_nothing_is_lost(
     assert caught.value.fields == (named,)
     with open_folder(tmp_path, "job", ME, "{}") as folder:
         assert len(folder.segments) == 1
+
+
+@pytest.mark.parametrize(("change", "named"), [("engine", "draft 2"), ("encoder", "x")])
+def test_an_upgrade_starts_the_job_over(tmp_path: Path, change: str, named: str) -> None:
+    newer = replace(ME, **{change: named})  # type: ignore[arg-type]
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        folder.agree_plan("plan", 3)
+        folder.save("prepared", {"a": np.arange(3)})
+        commit(folder, b"one", 50)
+    with open_folder(tmp_path, "job", newer, '{"again": true}') as folder:
+        assert folder.notices == [f"the {change} changed; the job was started over"]
+        assert folder.segments == []
+        assert folder.load("prepared") is None
+        folder.agree_plan("other", 4)
+        names = {file.name for file in folder.path.iterdir()}
+        assert names == {"lock", "manifest.jsonl", "request.json"}
+    assert jobs.saved_request(tmp_path, "job") == {"again": True}
+    with open_folder(tmp_path, "job", newer, "{}") as folder:
+        assert folder.notices == []
+
+
+def test_finished_files_count_for_the_output_they_were_made_for(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        (folder.path / "voice.wav").write_bytes(b"sound")
+        folder.commit_made("o", [{"file": "voice.wav", "kind": "audio"}])
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        assert [item["kind"] for item in folder.made("o")] == ["audio"]
+        assert folder.made("another") == []
+        (folder.path / "voice.wav").write_bytes(b"spoilt")
+        assert folder.made("o") == []
 
 
 def test_another_platform_goes_on_with_a_notice(tmp_path: Path) -> None:

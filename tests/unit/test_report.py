@@ -2,6 +2,7 @@
 
 import errno
 import threading
+from functools import partial
 
 import pytest
 
@@ -104,3 +105,23 @@ def test_a_long_window_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> N
     for now[0] in (1.0, 9.0, 11.0, 12.0, 30.0):
         reporter.tick(1, 100)
     assert signs == [11.0, 30.0]
+
+
+def test_signs_of_life_go_to_every_folder() -> None:
+    reporter, signs = Reporter(lambda _: None, None, None), []
+    for name in ("scratch", "job"):
+        reporter.keep_alive(partial(signs.append, name))
+    reporter._renewed -= report.RENEW
+    reporter.tick(1, 100)
+    assert signs == ["scratch", "job"]
+
+
+def test_waiting_is_progress_and_can_be_stopped() -> None:
+    cancel, seen = threading.Event(), []
+    reporter = Reporter(seen.append, cancel, None)
+    reporter.wait()
+    assert [(step.stage, step.done) for step in seen] == [("prepare", 0)]
+    cancel.set()
+    with pytest.raises(TalkheadError) as caught:
+        reporter.wait()
+    assert (caught.value.code, caught.value.stage) == (Code.CANCELLED, "prepare")
