@@ -48,7 +48,8 @@ The worker takes the payloads of the systems that it replaces, unchanged, and an
 shape: the keys of the old answer stand beside `result`, which is the same for all. This page is
 made from the tables that the reader follows (`python -m talkhead.aliases.document`).
 
-- A payload belongs to the first family in the list below that knows it. One that none knows is a
+- A payload belongs to the first family in the list below that knows it; what stands after "else"
+  counts where none does. One that none knows is a
   request of this version: its unknown fields are errors. `portrait`, `source`, `speakers` and an
   `action` of this version always say that a payload is of this version.
 - In an older payload every key that is read under another name is a warning (`W_ALIAS`), a key
@@ -86,7 +87,7 @@ schedulers are the installation's choice. A separation node on a voice's way rea
 
 def page() -> str:
     """Return docs/older_payloads.md."""
-    rows = [f"| {family.name} | {family.about} | {family.known_by} |" for family in FAMILIES]
+    rows = [f"| {family.name} | {family.about} | {_known_by(family)} |" for family in FAMILIES]
     parts = [HEAD, "## Families, in order", _table(("family", "of", "known by"), rows)]
     parts += [_section(family) for family in FAMILIES]
     roles = [
@@ -101,6 +102,11 @@ def page() -> str:
     parts += [GRAPH, _table(("class", "id", "read for"), roles)]
     parts += ["## Engines' own options", _table(("engine", "option", "meaning"), options)]
     return "\n".join(part if part.endswith("\n") else f"{part}\n" for part in parts)
+
+
+def _known_by(family: Family) -> str:
+    traits = " or ".join(f"`{name}`" for name in family.traits)
+    return f"{family.known_by}; else {traits}" if traits else family.known_by
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[str]) -> str:

@@ -37,7 +37,9 @@ FAMILIES: tuple[Family, ...] = (
 
 
 def recognise(payload: Payload) -> Family | None:
-    """Return the first family whose detector knows payload; None: it is canonical."""
+    """Return the first family that knows payload, then by its traits; None: it is canonical."""
     if canonical(payload):
         return None
-    return next((family for family in FAMILIES if family.detect(payload)), None)
+    known = (family for family in FAMILIES if family.detect(payload))
+    hinted = (family for family in FAMILIES if payload.keys() & family.traits)
+    return next(known, None) or next(hinted, None)

@@ -59,6 +59,7 @@ class Family:
     detect: Callable[[Payload], bool]
     known_by: str  # the same in words
     keys: Mapping[str, Key]
+    traits: tuple[str, ...] = ()  # keys that say the family where no detector knows the payload
     action: str = "talk"
     engine: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from talkhead.result import Notice
 SIZES = {"infinitetalk-480": "480p", "infinitetalk-720": "720p"}
 CLIP, STREAMING = 81, 1000  # frames: one window, and upstream's limit
 TEACACHE = 0.2
+PICTURES = ("cond_video", "cond_image")
 OPERATORS_STORE = "not used: results go to the operator's store"
 
 
@@ -114,6 +115,7 @@ def _streamed(values: Values, payload: Payload) -> list[Notice]:
 SHARED = {
     "prompt": Key("prompt", keys.text),
     "cond_video": Key("source", keys.volume),
+    "cond_image": Key("source", keys.volume),
     "size": Key("size", keys.choice(SIZES)),
     "mode": Key(
         "_.mode",
@@ -134,8 +136,9 @@ SAMPLING = {
 INFINITETALK = Family(
     name="infinitetalk",
     about="InfiniteTalk serverless worker",
-    detect=lambda payload: "cond_video" in payload or "tts_audio" in payload,
-    known_by="`cond_video` or `tts_audio`",
+    detect=lambda payload: any(key in payload for key in (*PICTURES, "cond_audio", "tts_audio")),
+    known_by="`cond_video`, `cond_image`, `cond_audio` or `tts_audio`",
+    traits=("frame_num", "max_frame_num"),
     engine="infinitetalk",
     keys={
         **SHARED,
@@ -200,7 +203,7 @@ INFINITETALK_BATCH = Family(
 
 
 def _cog(payload: Payload) -> bool:
-    return "cond_video" in payload and (
+    return any(key in payload for key in PICTURES) and (
         isinstance(payload.get("cond_audio"), str) or "low_vram" in payload
     )
 
@@ -209,7 +212,7 @@ COG = Family(
     name="cog",
     about="InfiniteTalk as a Cog predictor",
     detect=_cog,
-    known_by="`cond_video` with `cond_audio` as text, or with `low_vram`",
+    known_by="`cond_video` or `cond_image` with `cond_audio` as text, or with `low_vram`",
     engine="infinitetalk",
     keys={
         **SHARED,

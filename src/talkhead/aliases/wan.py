@@ -68,6 +68,7 @@ WANVIDEO = Family(
         "audio_url" in payload or ("workflow" in payload and "image_url" in payload)
     ),
     known_by="`audio_url`, or `image_url` with `workflow`",
+    traits=("image_url",),
     engine="infinitetalk",
     keys={
         "image_url": Key("portrait", keys.url),

@@ -86,6 +86,10 @@ def test_two_keys_that_agree_are_no_contradiction() -> None:
         ({"wav_url": B}, "image_path"),
         ({"image_url": A, "person_count": "single"}, "wav_path"),
         ({"audio_url": B}, "image_url"),
+        ({"image_url": B}, "audio_url"),
+        ({"cond_audio": {"person1": B}}, "cond_video"),
+        ({"frame_num": 81}, "cond_video"),
+        ({"cond_image": A}, "cond_audio"),
         ({"cond_video": A}, "cond_audio"),
         ({"cond_video": A, "bbox": {"person2": [0, 0, 9, 9]}}, "cond_audio"),
         ({"action": "tts"}, "text"),
@@ -225,6 +229,16 @@ def test_offload_is_on_where_one_switch_is() -> None:
         )
     ]
     assert memory == [None, {"offload": "block"}, {"offload": "none"}, {"offload": "block"}]
+
+
+def test_the_picture_has_two_names_and_one_of_them_is_enough() -> None:
+    heard = {"cond_audio": {"person1": B}}
+    assert canonical({"cond_image": A} | heard) == canonical({"cond_video": A} | heard)
+    assert canonical({"cond_image": A, "cond_video": None} | heard)["source"] == A
+    both = refused({"cond_image": A, "cond_video": B} | heard)
+    assert set(both.fields) == {"cond_image", "cond_video"}
+    lacks = refused(heard)
+    assert lacks.hint == "it reads as a infinitetalk payload, which needs cond_video or cond_image"
 
 
 def test_where_results_go_is_the_operators_choice() -> None:
