@@ -37,6 +37,10 @@ class Tiles:
     row_step: int = 24
     column_step: int = 24
 
+    def __post_init__(self) -> None:
+        if not (0 < self.row_step <= self.height and 0 < self.column_step <= self.width):
+            raise ValueError(f"tiles would leave gaps: {self}")
+
 
 class Tile(NamedTuple):
     """One rectangle, and how much each of its output's pixels counts."""

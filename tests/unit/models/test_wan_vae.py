@@ -137,6 +137,12 @@ def test_tiles_cover_everything_once(size: tuple[int, int], tiles: Tiles) -> Non
     assert torch.allclose(total, torch.ones_like(total), atol=1e-6)
 
 
+@pytest.mark.parametrize("sizes", [(8, 8, 9, 8), (8, 8, 8, 0)])
+def test_tiles_without_gaps(sizes: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="gaps"):
+        Tiles(*sizes)
+
+
 def test_no_tile_within_another() -> None:
     """A last tile that its neighbour covers would be seen with too little around it."""
     for length in range(1, 200):
