@@ -74,6 +74,22 @@ def test_ten_kills(cli: Cli, speech: Path) -> None:
     kill_at_random_and_resume(cli, speech, seed=12, kills=10)
 
 
+def test_a_kill_while_a_text_is_shown(cli: Cli) -> None:
+    text = "Hello there, my good old friend. " * 3
+    said = ["talk", PORTRAIT, "--text", text, "--size", "384", "--seed", 3, "-o"]
+    assert cli(*said, "whole.mp4").status == 0
+    run = cli.start(*said, "out.mp4")
+    wait_for_segments(cli, run, 2)
+    run.kill()
+    run.communicate()
+    for voice in cli.jobs.glob("*/voice-0.*"):  # also where only the segments were kept
+        voice.unlink()
+    ended = cli(*said, "out.mp4", "--json")
+    assert ended.status == 0, ended.out
+    assert ended.json["segments"]["resumed"] >= 1
+    assert frames_digest(cli.folder / "out.mp4") == frames_digest(cli.folder / "whole.mp4")
+
+
 def test_ctrl_c_prints_the_command_that_resumes(cli: Cli, speech: Path) -> None:
     assert cli(*words(speech, "whole.mp4")).status == 0
     run = cli.start(*words(speech))
