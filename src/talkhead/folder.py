@@ -118,6 +118,11 @@ class Folder:
                 return self._load(self.path / entry["state"])
         return None
 
+    @property
+    def finished(self) -> bool:
+        """Return whether a job of one step has made its files."""
+        return any("made" in entry for entry in self._entries)
+
     def made(self, output: str) -> list[dict[str, Any]]:
         """Return what `commit_made` wrote down for that output; nothing where a file is spoilt."""
         for entry in reversed(self._entries):
@@ -301,7 +306,9 @@ def _start_over(path: Path, entries: list[dict[str, Any]]) -> None:
     """Delete all that another version made; the manifest last, since it says whose it is."""
     entries.clear()
     for file in path.iterdir():
-        if file.name not in (lease.LOCK, MANIFEST):
+        if file.is_dir():
+            shutil.rmtree(file)
+        elif file.name not in (lease.LOCK, MANIFEST):
             file.unlink()
     (path / MANIFEST).unlink()
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from talkhead.media.segments import Encoding
 from talkhead.mirror import Mirror
 from talkhead.report import Reporter
 from talkhead.request import Job, Talk
+from talkhead.result import Result
 from talkhead.runtime import Runtime
 from talkhead.stores import Shelf, Tick
 
@@ -161,23 +162,38 @@ def unknown_job(name: str) -> TalkheadError:
 def folder_of(request: Job, identity: Identity, name: str, context: Context) -> Iterator[Folder]:
     """Open the job's folder, and put the job's id on every error after which it can go on.
 
-    A job that can never succeed, and has nothing to show, leaves no folder behind.
+    A job that can never succeed, and has nothing to show, leaves no folder behind. A server waits
+    for a folder that another worker holds: the platform gives out a lost worker's job at once.
     """
     settings, wire = context.runtime.settings, request.model_dump_json()
-    mirror = None
-    if settings.mirror:  # in the operator's own store, wherever the result goes: it is read back
-        home = Shelf("default", context.runtime.source(), settings.store.prefix)
-        mirror = Mirror(home, name)
-    with open_folder(settings.jobs, name, identity, wire, mirror) as folder:
-        context.reporter.keep_alive(folder.renew)
+    reporter, mirror = context.reporter, _mirror(name, context.runtime)
+    wait = reporter.wait if context.runtime.serving else None
+    with open_folder(settings.jobs, name, identity, wire, mirror, wait) as folder:
+        reporter.keep_alive(folder.renew)
         try:
             yield folder
         except TalkheadError as error:
-            if folder.segments or (error.retryable and isinstance(request, Talk)):
+            goes_on = error.retryable and (folder.finished or isinstance(request, Talk))
+            if folder.segments or goes_on:
                 error.job_id = name
             else:
                 folder.remove()
             raise
+
+
+def forget(name: str, result: Result, context: Context) -> None:
+    """Delete what a kill left of a job whose result is known: its folder and its copy."""
+    with suppress(OSError):  # cleaning up never replaces a result
+        mirror = _mirror(name, context.runtime)
+        if jobs.forget(context.runtime.settings.jobs, name, result.request_digest) and mirror:
+            mirror.remove()
+
+
+def _mirror(name: str, runtime: Runtime) -> Mirror | None:
+    if not runtime.settings.mirror:
+        return None
+    # in the operator's own store, wherever the result goes: it is read back
+    return Mirror(Shelf("default", runtime.source(), runtime.settings.store.prefix), name)
 
 
 def _without_references(value: object) -> object:

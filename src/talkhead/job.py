@@ -7,18 +7,20 @@ By action a job takes one of four flows: `render` (frames to a video), `speak` (
 store and the result.
 """
 
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from talkhead import __version__, deliver, intake, jobs, prepare, rendering, survey
+from talkhead import __version__, deliver, intake, jobs, lease, prepare, rendering, survey
 from talkhead.deliver import Ready
 from talkhead.errors import Code, TalkheadError
-from talkhead.folder import Folder
+from talkhead.folder import Folder, Identity, digest
 from talkhead.intake import Context
 from talkhead.report import Report, Reporter, naming
 from talkhead.request import (
@@ -62,22 +64,27 @@ def run(
         return runtime.ability()
     reporter = Reporter(report, cancel, request.deadline_s)
     settings = runtime.settings
+    given_up = None  # the job that this run leaves to be resumed: it is no later run's rubbish yet
     with naming(None):
         deliver.refuse_unserved(request.output, runtime)
         try:
             with jobs.scratch(settings.jobs) as scratch:
+                reporter.keep_alive(partial(lease.renew, scratch))
                 context = Context(runtime, reporter, scratch, resume)
                 return FLOWS[request.action](request, context)
+        except TalkheadError as error:
+            given_up = error.job_id
+            raise
         finally:
             with suppress(OSError):  # cleaning up never replaces a result or an error
-                jobs.clean(settings.jobs, settings.keep_days, settings.keep_gb)
+                jobs.clean(settings.jobs, settings.keep_days, settings.keep_gb, given_up)
 
 
 def render(request: Talk, context: Context) -> Result:
     """Make a portrait speak: files to a video."""
     stage, reporter = context.reporter.stage, context.reporter
     sent = intake.sent_digest(request)
-    if known := deliver.repeated(request, sent, context.runtime):
+    if known := _repeated(request, sent, context):
         return known
     work = _surveyed(request, context)
     if request.dry_run:
@@ -85,9 +92,12 @@ def render(request: Talk, context: Context) -> Result:
     request = intake.settle_seed(request, context)
     identity = intake.identify(request, work.files.digests, work.engine.spec, context)
     job_id = intake.job_id(request, identity, context)
-    if known := deliver.known_result(job_id, identity.digest, request.output, context.runtime):
+    if known := _known(request, job_id, identity, context):
         return known
     with intake.folder_of(request, identity, job_id, context) as folder:
+        if folder.waited and (known := _known(request, job_id, identity, context)):
+            folder.remove()
+            return known
         with stage("prepare"):
             sounds = prepare.speak_texts(work, folder, context)
             work = survey.retimed(work, sounds, reporter)
@@ -188,17 +198,20 @@ def _one_step(
             fields=["dry_run"],
         )
     sent = intake.sent_digest(request)
-    if known := deliver.repeated(request, sent, context.runtime):
+    if known := _repeated(request, sent, context):
         return known
     with stage("fetch"):
         files = intake.fetch_all(references, context)
     identity = intake.identify(request, intake.digests(files), None, context)
     job_id = intake.job_id(request, identity, context)
-    if known := deliver.known_result(job_id, identity.digest, request.output, context.runtime):
+    if known := _known(request, job_id, identity, context):
         return known
     with intake.folder_of(request, identity, job_id, context) as folder:
+        if folder.waited and (known := _known(request, job_id, identity, context)):
+            folder.remove()
+            return known
         with stage("render"):
-            ready = make(request, files, folder, context)
+            ready = _made_once(request, folder, partial(make, request, files, folder, context))
         with stage("store"):
             result = Result(
                 action=request.action,
@@ -207,10 +220,40 @@ def _one_step(
                 request_digest=identity.digest,
                 sent_digest=sent,
                 seconds=dict(context.reporter.seconds),
+                warnings=tuple(resumption(folder)),
             )
             result = deliver.deliver(result, ready, request.output, context.runtime)
         folder.remove()
     return result
+
+
+def _made_once(request: Job, folder: Folder, make: Callable[[], list[Ready]]) -> list[Ready]:
+    """Return the files of a one-step job: those that an earlier run finished, or new ones."""
+    output = digest(request.output.model_dump(mode="json"))
+    if not (made := folder.made(output)):
+        # `file` leads from the folder, which may lie elsewhere on the next host
+        made = [
+            {**asdict(item), "file": os.path.relpath(item.file, folder.path)} for item in make()
+        ]
+        folder.commit_made(output, made)
+    return [
+        Ready(item["kind"], folder.path / item["file"], item["name"], item["facts"])
+        for item in made
+    ]
+
+
+def _repeated(request: Job, sent: str, context: Context) -> Result | None:
+    known = deliver.repeated(request, sent, context.runtime)
+    if known:
+        intake.forget(request.idempotency_key or "", known, context)
+    return known
+
+
+def _known(request: Job, job_id: str, identity: Identity, context: Context) -> Result | None:
+    known = deliver.known_result(job_id, identity.digest, request.output, context.runtime)
+    if known:
+        intake.forget(job_id, known, context)
+    return known
 
 
 def self_test(runtime: Runtime) -> dict[str, float]:

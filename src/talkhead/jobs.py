@@ -81,6 +81,20 @@ def clean(root: Path, keep_days: float, keep_gb: float, spare: str | None = None
     return gone
 
 
+def forget(root: Path, job_id: str, request_digest: str | None) -> bool:
+    """Delete what a kill left of a job that has finished since.
+
+    Return False where the folder is another job's, or somebody works in it.
+    """
+    manifest = root / job_id / MANIFEST
+    if not manifest.parent.exists():
+        return True
+    entries, _ = manifest_entries(manifest.read_bytes() if manifest.exists() else b"")
+    return all(e.get("digest", request_digest) == request_digest for e in entries) and lease.remove(
+        manifest.parent
+    )
+
+
 def saved_request(root: Path, job_id: str) -> dict[str, Any] | None:
     """Return the request that an unfinished job was started with, or None where there is none."""
     path = root / job_id / REQUEST
