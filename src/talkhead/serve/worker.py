@@ -16,10 +16,12 @@ from talkhead.report import naming
 from talkhead.result import Progress, Result
 from talkhead.serve import logs
 from talkhead.serve.process import AGAIN, Call, Order, Process, death, ending, located, unstarted
-from talkhead.settings import Settings
+from talkhead.settings import Settings, Worker
 
 __all__ = ["Host", "Order"]
 GRACE_S = 4.0  # for a job to stop when the whole worker has to
+LATE_S = 5.0  # after its deadline, for a job to end by itself
+LONGEST_S = 1e6  # more than any request may ask for
 YOUNG_S = 5.0  # an idle child that dies younger than this would do so again at once
 
 
@@ -58,7 +60,7 @@ class Host:
             self._busy = True
             call = child.call(order, progress)
             try:
-                return await self._attended(child, call)
+                return await self._attended(child, call, _limit(order, self._worker))
             except asyncio.CancelledError:
                 await _insist(self._stopped(child, call))
                 raise
@@ -126,9 +128,13 @@ class Host:
             if not child.gone.done():
                 return child
 
-    async def _attended(self, child: Process, call: Call) -> Result:
+    async def _attended(self, child: Process, call: Call, limit: float | None) -> Result:
         """Wait for the end of a job, whichever of its ends it is."""
-        await _first(call.answer, child.gone, self._interrupted)
+        await _first(call.answer, child.gone, self._interrupted, seconds=limit)
+        if limit and not (call.answer.done() or child.gone.done() or self._interrupted.done()):
+            await self._stopped(child, call)  # it does not look at the clock where it is
+            if not (call.answer.done() and call.answer.result()["kind"] == "result"):
+                raise _overdue(call, limit)
         if not (call.answer.done() or child.gone.done()):
             child.cancel(call.id)
             await _first(call.answer, child.gone, seconds=GRACE_S)
@@ -228,6 +234,22 @@ async def _insist(work: Any) -> None:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             continue  # it is on its way out already
+
+
+def _limit(order: Order, worker: Worker) -> float | None:
+    """Return the seconds after which an order is ended from here, or None for no limit."""
+    if order.request.get("action") == "health":
+        return worker.check_s
+    deadline = order.request.get("deadline_s")
+    if not isinstance(deadline, int | float) or not 0 < deadline < LONGEST_S:
+        return None  # there is none, or the child refuses it
+    return deadline + LATE_S
+
+
+def _overdue(call: Call, limit: float) -> TalkheadError:
+    message = f"no end within {limit:g} s: it was stopped from outside"
+    error = TalkheadError(Code.TIMEOUT, message, AGAIN)
+    return located(error, call)
 
 
 def _leaving(call: Call | None) -> TalkheadError:

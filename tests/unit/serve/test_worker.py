@@ -483,3 +483,41 @@ def test_the_kernels_count_of_kills(tmp_path: Path, groups, file, text, count) -
     place.write_text(text)
     assert process.oom_kills(tmp_path / "mount", own) == count
     assert process.oom_kills(tmp_path / "nothing", tmp_path / "nothing") == 0
+
+
+def test_a_job_that_never_looks_at_the_clock_ends_by_its_deadline(
+    host: Host, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LATE_S", 0.2)
+    wanted = order("late", "hang")
+    wanted.request["deadline_s"] = 1.0
+    error = run(failing(host, wanted))
+    assert (error.code, error.retryable, error.job_id) == (Code.TIMEOUT, True, "late")
+    assert run(host.run(order("after-late"), ignore)).repeated is False
+
+
+@pytest.mark.parametrize("action", ["talk", "health"])
+def test_a_stopped_child_is_replaced_in_time(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    monkeypatch.setattr(worker, "LATE_S", 0.2)
+
+    async def scene() -> tuple[TalkheadError, bool]:
+        host = Host(settings_in(tmp_path, cancel_s=0.2, term_s=0.2, check_s=0.5))
+        await host.start()
+        old = host.pid
+        assert old is not None
+        os.kill(old, signal.SIGSTOP)
+        wanted = order("stopped")
+        wanted.request["deadline_s"] = 0.3
+        try:
+            error = await failing(
+                host, wanted if action == "talk" else Order("h", {"action": "health"})
+            )
+            await host.run(order("next"), ignore)
+            return error, alive(old)
+        finally:
+            await host.close()
+
+    error, living = run(scene())
+    assert (error.code, error.retryable, living) == (Code.TIMEOUT, True, False)
