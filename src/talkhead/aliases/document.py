@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Mapping
 
 from talkhead.aliases.families import FAMILIES
-from talkhead.aliases.family import COMMON, Family, Key
+from talkhead.aliases.family import COMMON, OUTPUT, Family, Key
 from talkhead.aliases.graph import FPS, FRAMES, HEIGHT, ROLES, WIDTH
 from talkhead.aliases.keys import MOUNTS
 
@@ -42,6 +42,7 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
 }
 
 BEFORE = " or ".join(f"`{mount}`" for mount in MOUNTS)
+OUTPUTS = ", ".join(f"`{name}`" for name in OUTPUT)
 HEAD = f"""# Older payloads
 
 The worker takes the payloads of the systems that it replaces, unchanged, and answers in their
@@ -67,8 +68,11 @@ made from the tables that the reader follows (`python -m talkhead.aliases.docume
   base64 is read under `*_base64` and OmniAvatar's `image`, `reference_image` and `audio`, and
   nowhere else.
 - Seeds: -1 is random, 0 to 2^63-1 stay, any other whole number is taken modulo 2^32.
-- `idempotency_key`, `priority` and `deadline_s` of this version may be added to any older
-  payload.
+- `idempotency_key`, `priority`, `deadline_s`, `fit` and `output` of this version may be added to
+  any older payload; `output` with {OUTPUTS}
+  (`{{"output": {{"url": "public"}}}}` asks for a lasting link).
+- Links are signed. `output.url` "auto" among a family's old defaults makes them public where the
+  operator's store makes such links, as that family's own worker did.
 - A voice's recording under "isolate" is cleaned of music and noise where that is installed
   (`isolate_vocals: "auto"`).
 """

@@ -36,8 +36,14 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
+def given(payload: Payload) -> Payload:
+    """Return payload less the keys that say nothing: null and blank are keys left out."""
+    return {name: value for name, value in payload.items() if value is not None and value != ""}
+
+
 def recognise(payload: Payload) -> Family | None:
     """Return the first family that knows payload, then by its traits; None: it is canonical."""
+    payload = given(payload)
     if canonical(payload):
         return None
     known = (family for family in FAMILIES if family.detect(payload))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from talkhead.aliases.keys import UnfitError
 from talkhead.result import Notice
 
 Payload = Mapping[str, Any]
@@ -29,7 +30,7 @@ def same(value: Any) -> Any:
 class Key:
     """One key of an older payload: the canonical path it leads to, and how its value is read.
 
-    `convert` raises ValueError where a value does not fit. With `spread` it returns paths and
+    `convert` raises UnfitError where a value does not fit. With `spread` it returns paths and
     values. Without `to` the key means nothing here, and `note` says why.
     """
 
@@ -72,8 +73,23 @@ class Family:
     answers: str = ""  # the answer's shape in words
 
 
+OUTPUT = ("url", "expires_s", "thumbnail", "name", "prefix", "store", "score")
+
+
+def _output(value: Any) -> Values:
+    """Return what an older payload may say of `output`; whether a file is inline its family says.
+
+    Their values are judged with the whole request.
+    """
+    if not isinstance(value, dict) or not value.keys() <= set(OUTPUT):
+        raise UnfitError(f"has to be an object with no more than {', '.join(OUTPUT)}")
+    return {f"output.{name}": same(given) for name, given in value.items()}
+
+
 # What every family takes beside its own keys: fields of this version with no older namesake.
 COMMON = {
+    "fit": Key("fit"),
+    "output": Key("output", _output, spread=True),
     "idempotency_key": Key("idempotency_key"),
     "priority": Key("priority"),
     "deadline_s": Key("deadline_s"),

@@ -163,7 +163,10 @@ INFINITETALK_API = Family(
         "provider": ignored("this installation does the work"),
         "long_video": ignored("length does not matter here"),
     },
-    defaults={name: value for name, value in HUB_DEFAULTS.items() if name != "output.inline"},
+    defaults={
+        **{name: value for name, value in HUB_DEFAULTS.items() if name != "output.inline"},
+        "output.url": "auto",
+    },
     isolates=True,
     needs=("portrait", "speakers.0.audio|speakers.0.text"),
     finish=_pushed,

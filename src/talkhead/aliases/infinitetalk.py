@@ -173,6 +173,7 @@ INFINITETALK = Family(
         "options.motion_frames": 9,
         "options.color_strength": 1.0,
         "max_frames": CLIP,
+        "output.url": "auto",
     },
     needs=("source", "speakers.0.audio|speakers.0.text"),
     finish=_settled,

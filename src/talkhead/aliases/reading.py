@@ -1,11 +1,12 @@
 """An older payload becomes a canonical one: detect its family, then follow that family's tables."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from talkhead.aliases.families import recognise
+from talkhead.aliases.families import given, recognise
 from talkhead.aliases.family import COMMON, ClashError, Family, Key, Payload, Values
 from talkhead.aliases.keys import UnfitError
 from talkhead.errors import Code, TalkheadError
@@ -44,11 +45,11 @@ def read(payload: object, engines: Mapping[str, str]) -> Reading:
     family = recognise(payload)
     if family is None:
         return Reading(CANONICAL, cast(dict[str, Any], payload))
-    notices, origins = _Notices(), dict[str, str]()
+    notices, origins, said = _Notices(), dict[str, str](), given(payload)
     if family.each:
-        canonical = _each_translated(family, payload, engines, notices)
+        canonical = _each_translated(family, said, engines, notices)
     else:
-        canonical = _translated(family, payload, engines, notices, origins=origins)
+        canonical = _translated(family, said, engines, notices, origins=origins)
     return Reading(family.name, canonical, notices.all(), _echo(family, payload), origins)
 
 
@@ -56,8 +57,8 @@ def retold(reading: Reading, error: TalkheadError) -> TalkheadError:
     """Return an error of the canonical request in the words of the payload that it came from."""
     names = {path: reading.origins.get(path, path) for path in error.fields}
     message, hint = error.message, error.hint
-    for path, old in names.items():
-        message = message.replace(f"{path}:", f"{old}:")
+    for path, old in names.items():  # where a part of the message begins with it
+        message = re.sub(rf"(^|; ){re.escape(path)}:", rf"\g<1>{old}:", message)
     wanted = reading.payload.get("engine" if "engine" in names else "voice")
     absent = error.code is Code.UNSUPPORTED and names.keys() & {"engine", "voice"}
     if absent and wanted and reading.family != CANONICAL:
@@ -117,7 +118,7 @@ def _each_translated(
         at = f"{family.items}.{index}"
         if not isinstance(item, Mapping):
             raise _refused(at, "has to be an object")
-        jobs.append(_translated(family.each, {**shared, **item}, engines, notices, f"{at}."))
+        jobs.append(_translated(family.each, {**shared, **given(item)}, engines, notices, f"{at}."))
     return {"action": family.action, "jobs": jobs}
 
 
@@ -143,9 +144,9 @@ def _translated(
         shown = at + _shown(name)
         if key is None:
             unknown.append(shown)
-        elif value is not None and value != "":  # null and blank were keys left out
+        else:
             _take(key, shown, value, values, origins)
-            if key.to != name or values[name] != value:
+            if key.to != name:
                 aliases[shown] = key
     for note in _finished(family, values, payload, at):
         notices.add(note.code, note.message, f"{at}{note.field}")
@@ -166,7 +167,8 @@ def _take(key: Key, shown: str, value: Any, values: Values, origins: dict[str, s
         if path in values and values[path] != meant:
             raise _contradiction(origins[path], shown, path)
         values[path] = meant
-        origins[path] = shown
+        own = path.startswith(f"{key.to}.")  # a field of an object that kept its name
+        origins[path] = shown + path.removeprefix(key.to) if own else shown
 
 
 def _tell(

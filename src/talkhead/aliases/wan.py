@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from talkhead.aliases import graph, keys
-from talkhead.aliases.family import Family, Key, Payload, Values, ignored
+from talkhead.aliases.family import ClashError, Family, Key, Payload, Values, ignored
 from talkhead.result import Notice
 
 FPS = 25
@@ -110,10 +110,13 @@ COMFY = Family(
 
 def _shelved(values: Values, payload: Payload) -> list[Notice]:
     """Make the prefix of user_id and avatar_id."""
-    del payload
     parts = [values[path] for path in ("_.user", "_.avatar") if path in values]
-    if parts:
-        values["output.prefix"] = "/".join(parts)
+    made = "/".join(parts)
+    if parts and values.setdefault("output.prefix", made) != made:
+        names = [name for name in ("user_id", "avatar_id") if payload.get(name)]
+        raise ClashError(
+            "output.prefix and user_id or avatar_id contradict each other", "output", *names
+        )
     return []
 
 
