@@ -31,23 +31,19 @@ class Family:
     may: dict[str, Names] = field(default_factory=dict)
     begun: Names = ()  # names that show that this family is meant; none: all of `needs`
     signs: Names = ()  # names that show that this family is about
+    kind: str = "s3"
 
 
-def store_of(env: Env) -> dict[str, Any] | None:
-    """Return the settings of the one store that older names describe, or None.
+def store_of(env: Env, kind: str | None = None) -> dict[str, Any] | None:
+    """Return the settings of the one store, of that kind, that older names describe, or None.
 
     Raises E_INPUT_VALIDATION where two families are complete, or none is and one was begun.
     """
     env = {name: value.strip() for name, value in env.items() if value.strip()}
-    families = [_aws(env), *FAMILIES]
+    families = [family for family in (_aws(env), *FAMILIES) if kind in (None, family.kind)]
     whole = [family for family in families if not _lacking(family, env)]
     if len(whole) > 1:
-        raise TalkheadError(
-            Code.INPUT,
-            f"the environment describes {len(whole)} stores: "
-            f"{', '.join(family.name for family in whole)}",
-            "choose with TALKHEAD_STORE__KIND and its settings, or unset one of them",
-        )
+        raise _two(whole, env)
     if whole:
         chosen = whole[0]
         names = {**chosen.needs, **chosen.may}
@@ -62,6 +58,23 @@ def store_of(env: Env) -> dict[str, Any] | None:
                 "set what lacks, or choose with TALKHEAD_STORE__KIND",
             )
     return None
+
+
+def _two(whole: list[Family], env: Env) -> TalkheadError:
+    """Return the error that says how to leave one store of several."""
+    kinds = sorted({family.kind for family in whole})
+    choice = f"set TALKHEAD_STORE__KIND to {' or '.join(kinds)}, or " if len(kinds) > 1 else ""
+    named = {
+        family.name: [name for names in family.needs.values() for name in names if name in env]
+        for family in whole
+    }
+    sets = [f"{name} ({', '.join(held)})" for name, held in named.items()]
+    return TalkheadError(
+        Code.INPUT,
+        f"the environment describes {len(whole)} stores: "
+        f"{', '.join(family.name for family in whole)}",
+        f"{choice}keep one and unset the others: {'; '.join(sets)}",
+    )
 
 
 def _first(names: Names, env: Env) -> str | None:
@@ -211,5 +224,6 @@ FAMILIES = (
             "bucket": ("SUPABASE_BUCKET",),
         },
         _supabase,
+        kind="supabase",
     ),
 )

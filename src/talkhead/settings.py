@@ -1,12 +1,27 @@
 """Everything an operator may set, read once at start from TALKHEAD_* variables."""
 
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 
-from pydantic import Discriminator, Field, SecretStr, Tag, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from talkhead.environment import store_of
 from talkhead.errors import Code, TalkheadError
@@ -65,9 +80,9 @@ class Inline(Strict):
     prefix: str = Field("", description="what the keys of results begin with")
 
 
-def _kind(value: Any) -> str:
-    found = value.get("kind", "local") if isinstance(value, dict) else value.kind
-    return str(found)
+def _kind(value: Any) -> str | None:
+    found = value.get("kind", "local") if isinstance(value, dict) else getattr(value, "kind", None)
+    return None if found is None else str(found)
 
 
 StoreSettings = Annotated[
@@ -77,6 +92,13 @@ StoreSettings = Annotated[
     | Annotated[Inline, Tag("inline")],
     Discriminator(_kind),
 ]
+
+STORES: dict[str, type[BaseModel]] = {
+    "local": Local,
+    "s3": S3,
+    "supabase": Supabase,
+    "inline": Inline,
+}
 
 
 class Fetching(Strict):
@@ -121,6 +143,45 @@ def _hf_cache() -> Path:
         return Path(hub)
     home = os.environ.get("HF_HOME")
     return (Path(home) if home else cache_folder().parent / "huggingface") / "hub"
+
+
+EXAMPLES = {  # of settings that are objects
+    "compat_engines": '{"infinitetalk": "draft"}',
+    "stores": '{"archive": {"kind": "local", "root": "/data/archive"}}',
+    "store": '{"kind": "local", "root": "/data/results"}',
+    "fetch": '{"http": true}',
+    "worker": '{"check_s": 60}',
+}
+
+
+class _Variables(EnvSettingsSource):
+    """Environment variables; lists may also be text with commas."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: Any) -> Any:
+        """Return the list or object that a variable holds, or raise E_INPUT_VALIDATION."""
+        listed = field is not None and get_origin(field.annotation) is tuple
+        try:
+            found = super().decode_complex_value(field_name, field, value)  # type: ignore[arg-type]
+        except ValueError as error:
+            if not listed or value.lstrip().startswith(("[", "{")):
+                raise self._not_json(field_name, value, listed) from error
+            found = None
+        if listed and not isinstance(found, list | dict):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return found
+
+    def _not_json(self, field_name: str, value: str, listed: bool) -> TalkheadError:
+        """Return the error that names the variable and never its value."""
+        end = field_name.lower()
+        names = [
+            name for name, held in self.env_vars.items() if held == value and name.endswith(end)
+        ]
+        name = (names or [f"talkhead_{end}"])[0].upper()
+        other = EXAMPLES["store"] if "STORE" in name else '{"mine": "package.module:Class"}'
+        example = "first,second" if listed else EXAMPLES.get(end, other)
+        return TalkheadError(
+            Code.INPUT, f"{name}: not valid JSON", f"write it as {name}='{example}'"
+        )
 
 
 class Settings(BaseSettings):
@@ -181,8 +242,22 @@ class Settings(BaseSettings):
         known.add("TALKHEAD_GOLDENS")  # where parity tests find their reference values
         mine = {name for name in os.environ if name.startswith("TALKHEAD_")}
         if unknown := {name for name in mine if name.split("__")[0] not in known}:
-            raise ValueError(f"unknown settings {sorted(unknown)}; known: {sorted(known)}")
+            near = {name: _nearest(name.split("__")[0], known) for name in sorted(unknown)}
+            told = "; ".join(f"{name}: no such setting{meant}" for name, meant in near.items())
+            raise ValueError(f"{told}; known: {', '.join(sorted(known))}")
         return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (the library's)
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (the library's)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (the library's)
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what the program says, then the environment; no files."""
+        return init_settings, _Variables(settings_cls)
 
 
 def load(*, aliases: bool = False) -> Settings:
@@ -196,7 +271,7 @@ def load(*, aliases: bool = False) -> Settings:
         return Settings(**_older_store() if aliases else {})
     except ValidationError as error:
         lines = [
-            f"{_variable(e['loc'])}{e['msg'].removeprefix('Value error, ')}"
+            f"{_variable(e['loc'])}{_complaint(e['type'], e['msg'], e['loc'])}"
             for e in error.errors(include_url=False, include_input=False)
         ]
         raise TalkheadError(
@@ -204,20 +279,47 @@ def load(*, aliases: bool = False) -> Settings:
         ) from error
 
 
+def _names(path: tuple[int | str, ...]) -> list[str]:
+    """Return a path into the settings without the kind that pydantic puts into it."""
+    tag = {"store": 1, "stores": 2}.get(str(path[0]))
+    return [str(part) for at, part in enumerate(path) if not (at == tag and part in STORES)]
+
+
 def _variable(path: tuple[int | str, ...]) -> str:
     """Return the variable behind a path into the settings, for the front of a message."""
-    if not path:
-        return ""
-    kinds = {"local", "s3", "supabase", "inline"}  # pydantic puts the kind into the path
-    parts = [str(part) for at, part in enumerate(path) if not (at == 1 and part in kinds)]
-    return f"TALKHEAD_{'__'.join(parts).upper()}: "
+    return f"TALKHEAD_{'__'.join(_names(path)).upper()}: " if path else ""
+
+
+def _complaint(kind: str, message: str, path: tuple[int | str, ...]) -> str:
+    """Return what is wrong with a setting, in our words where pydantic's do not help."""
+    if kind == "union_tag_not_found":
+        return f"not an object with a kind, such as {EXAMPLES['store']}"
+    if kind == "union_tag_invalid":
+        return f"no such kind of store; one of {', '.join(STORES)}"
+    if kind == "extra_forbidden" and len(path) > 1:
+        held = str(path[-2])
+        groups: dict[str, type[BaseModel]] = {**STORES, "fetch": Fetching, "worker": Worker}
+        model = groups.get(held)
+        front = "__".join(["TALKHEAD", *_names(path)[:-1]]).replace("__", "_", 1).upper()
+        known = {f"{front}__{name.upper()}" for name in model.model_fields} if model else set()
+        return f"no such setting{_nearest(f'{front}__{str(path[-1]).upper()}', known)}"
+    return message.removeprefix("Value error, ")
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), 1)
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def _older_store() -> dict[str, Any]:
-    chosen = {f"TALKHEAD_STORE{part}" for part in ("", "__KIND", "__ROOT")}
-    if chosen.intersection(name.upper() for name in os.environ):
+    mine = {name.upper(): value for name, value in os.environ.items()}
+    # what only a store of our own names has; with a kind alone, an older family may say the rest
+    own = ("", "__ROOT", "__BUCKET", "__URL", "__KEY")
+    kind = mine.get("TALKHEAD_STORE__KIND", "").strip()
+    whole = {f"TALKHEAD_STORE{part}" for part in own[: None if kind else 2]}
+    if whole & mine.keys() or kind not in {"", "s3", "supabase"}:
         return {}
-    found = store_of(os.environ)
+    found = store_of(os.environ, kind or None)
     return {} if found is None else {"store": found}
 
 

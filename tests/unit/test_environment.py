@@ -78,6 +78,7 @@ def test_nothing_meant(env: dict[str, str]) -> None:
     ("env", "said"),
     [
         (S3 | MINIO | {"MINIO_BUCKET": "b"}, "MINIO_\\*, S3_\\*"),
+        (S3 | SUPABASE | {"SUPABASE_KEY": "k"}, "S3_\\*, SUPABASE_\\*"),
         (MINIO, "MINIO_BUCKET"),
         (SUPABASE, "SUPABASE_SERVICE_KEY"),
         (MINIO | {"MINIO_BUCKET": "b", "MINIO_USE_SSL": "maybe"}, "MINIO_USE_SSL"),
@@ -138,9 +139,33 @@ def test_our_names_choose(r2: pytest.MonkeyPatch, name: str, value: str) -> None
 
 
 def test_errors_name_the_variable(r2: pytest.MonkeyPatch) -> None:
-    r2.setenv("TALKHEAD_STORE__KIND", "s3")
-    with pytest.raises(TalkheadError, match=r"^TALKHEAD_STORE__BUCKET: "):
+    r2.setenv("TALKHEAD_STORE__KIND", "supabase")
+    with pytest.raises(TalkheadError, match=r"^TALKHEAD_STORE__URL: "):
         load(aliases=True)
+
+
+def test_the_kind_alone_takes_the_older_names_of_that_kind(r2: pytest.MonkeyPatch) -> None:
+    r2.setenv("TALKHEAD_STORE__KIND", "s3")
+    assert load(aliases=True).store.model_dump()["bucket"] == "b"
+    for name, value in (SUPABASE | {"SUPABASE_KEY": "k"}).items():
+        r2.setenv(name, value)
+    assert load(aliases=True).store.kind == "s3"
+    r2.setenv("TALKHEAD_STORE__KIND", "supabase")
+    assert load(aliases=True).store.kind == "supabase"
+    r2.delenv("TALKHEAD_STORE__KIND")
+    with pytest.raises(TalkheadError) as caught:
+        load(aliases=True)
+    assert "set TALKHEAD_STORE__KIND to s3 or supabase" in caught.value.hint
+
+
+def test_two_families_of_one_kind_name_what_to_unset(r2: pytest.MonkeyPatch) -> None:
+    r2.setenv("TALKHEAD_STORE__KIND", "s3")
+    for name, value in S3.items():
+        r2.setenv(name, value)
+    with pytest.raises(TalkheadError) as caught:
+        load(aliases=True)
+    assert "R2_BUCKET_NAME" in caught.value.hint
+    assert "S3_BUCKET" in caught.value.hint
 
 
 def test_every_name_is_documented() -> None:
