@@ -105,7 +105,7 @@ class Made(NamedTuple):
 
 @torch.inference_mode()
 def ready(models: Models, inputs: Inputs, settings: Settings) -> Job:
-    """Return the job with all that its windows share; encodes what only some of them need later."""
+    """Return the job with all that its windows share, and nothing that none of them needs."""
     net = models.transformer
     passes = _passes(settings)
     times = schedule.timesteps(settings.steps, settings.shift)

@@ -1,4 +1,5 @@
 from collections import Counter
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -244,6 +245,14 @@ def test_two_speakers_are_told_apart_only_where_they_are_heard(models: Models) -
     }
     swapped = replace(inputs, speech=inputs.speech[::-1])
     assert not np.array_equal(ran(models, inputs, settings), ran(models, swapped, settings))
+
+
+def test_half_precision_is_near(models: Models) -> None:
+    inputs = made_of(20)
+    net = deepcopy(models.transformer).to(torch.bfloat16)
+    vae = deepcopy(models.vae).to(torch.bfloat16)
+    near = ran(Models(net, vae, Stills(vae)), inputs, PLAIN).astype(np.float32)
+    assert np.abs(near - ran(models, inputs, PLAIN)).mean() < 8
 
 
 def test_tiles(models: Models) -> None:
