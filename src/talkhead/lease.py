@@ -16,7 +16,7 @@ from pathlib import Path
 from talkhead.errors import Code, TalkheadError
 
 PATIENCE = 0.5  # seconds to wait for a folder that somebody may only be looking at
-PAUSE = 0.05  # seconds between two looks
+PAUSE = 0.1  # seconds between two looks
 LEASE_SECONDS = 120  # a job on another host that gave no sign of life for this long is given up
 GRACE = 5  # seconds more than a lease, for clocks and for the host that gives up
 LOCK = "lock"

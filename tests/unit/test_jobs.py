@@ -217,3 +217,22 @@ def test_a_deadline_ends_the_wait(portrait, speech, tmp_path: Path) -> None:
     with lease.lock(tmp_path / "jobs/k"), pytest.raises(TalkheadError) as caught:
         job.run(request, runtime)
     assert (caught.value.code, caught.value.stage) == (Code.TIMEOUT, "prepare")
+
+
+def test_a_long_job_renews_both_its_leases(
+    portrait, speech, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "RENEW", 0)
+    monkeypatch.setattr(report, "BEAT", 0)
+    ages: list[list[float]] = []
+
+    def look(step: Progress) -> None:
+        if step.stage == "render" and 0 < step.done < step.total:  # a tick, not a stage's end
+            locks = list((tmp_path / "jobs").glob("*/lock"))
+            ages.append([lock.stat().st_mtime for lock in locks])
+            for lock in locks:
+                os.utime(lock, (1, 1))
+
+    job.run(asked(portrait, speech, idempotency_key="k"), card_runtime(tmp_path), look)
+    assert {len(both) for both in ages} == {2}
+    assert all(min(both) > 1 for both in ages)

@@ -139,3 +139,22 @@ def test_a_damaged_index_is_no_copy(portrait, speech, tmp_path: Path) -> None:
     result = job.run(request, runtime)
     assert result.segments is not None
     assert result.segments.resumed == 0
+
+
+def test_a_copy_by_another_version_is_started_over(portrait, speech, tmp_path: Path) -> None:
+    runtime = card_runtime(tmp_path, mirror=True)
+    request = asked(portrait, speech, idempotency_key="h")
+    cancelled_after(request, runtime, 80)
+    shutil.rmtree(tmp_path / "jobs")
+    index = tmp_path / "store/.jobs/h/index.json"
+    copy = json.loads(index.read_text())
+    first, rest = copy["manifest"].split("\n", 1)
+    entry = json.loads(first)
+    entry["job"]["engine"] = "testcard of last year"
+    index.write_text(json.dumps({**copy, "manifest": f"{json.dumps(entry)}\n{rest}"}))
+    result = job.run(request, runtime)
+    assert result.segments is not None
+    assert result.segments.resumed == 0
+    assert any("the engine changed" in notice.message for notice in result.warnings)
+    assert testcard.CALLS.count("prepare") == 2  # nor was the older preparation believed
+    assert not (tmp_path / "store/.jobs").exists()
