@@ -108,7 +108,7 @@ def _judge(item: _Item, places: Places, watch: Watch) -> Path | Bring:
             return _data(rest, item.limit)
         case "library":
             roots = [places.library] if places.library else []
-            return _under([*roots, Path(str(files("talkhead.assets")))], rest, item.ref)
+            return _under(roots, rest, item.ref, [Path(str(files("talkhead.assets")))])
         case "volume":
             return _under(places.volumes, rest, item.ref)
         case "store":
@@ -193,17 +193,25 @@ def _is_inside(name: str) -> bool:
     return not odd and not any(part in ("", ".", "..") for part in parts)
 
 
-def _under(roots: Sequence[Path], name: str, ref: str) -> Path:
-    """Return the file called name below one of roots; links may not lead out."""
+def _under(own: Sequence[Path], name: str, ref: str, more: Sequence[Path] = ()) -> Path:
+    """Return the file called name below one of the operator's own roots, or of more.
+
+    Links may not lead out.
+    """
     if not _is_inside(name):
         raise refused(
             f"{shown(ref)!r} does not stay inside its folder", "use a plain relative name"
         )
-    for root in roots:
+    for root in (*own, *more):
         path = Path(os.path.realpath(root / PurePosixPath(name)))
         if path.is_relative_to(os.path.realpath(root)) and _is_regular(path):
             return path
-    raise refused(f"{shown(ref)!r} was not found", "check the name and the operator's folders")
+    kind = ref.partition(":")[0].lower()
+    setting = {"library": "TALKHEAD_LIBRARY", "volume": "TALKHEAD_VOLUMES"}[kind]
+    hint = "check the name and the operator's folders"
+    if not own:
+        hint = f"{setting} is not set: the operator names there the folder behind {kind}:"
+    raise refused(f"{shown(ref)!r} was not found", hint)
 
 
 def _is_regular(path: Path) -> bool:

@@ -226,7 +226,7 @@ def doctor(json: Json = False) -> None:
 
 @app.command(
     epilog="Examples:\n\n"
-    "talkhead worker --test-input examples/talk.json\n\n"
+    "talkhead worker --test-input examples/canonical_talk.json\n\n"
     "talkhead worker --serve --port 8000"
 )
 def worker(

@@ -117,6 +117,15 @@ def test_volumes_are_searched_in_order(tmp_path: Path) -> None:
     assert one("volume:in/a.wav", tmp_path, places) == second / "in" / "a.wav"
 
 
+@pytest.mark.parametrize(
+    ("ref", "setting"), [("library:x.png", "TALKHEAD_LIBRARY"), ("volume:x", "TALKHEAD_VOLUMES")]
+)
+def test_an_unset_folder_is_named(tmp_path: Path, ref: str, setting: str) -> None:
+    assert f"{setting} is not set" in refused(ref, tmp_path, Places()).hint
+    mine = Places(library=tmp_path, volumes=[tmp_path])
+    assert setting not in refused(ref, tmp_path, mine).hint
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5_000_001])
 def test_data_uris_are_decoded(tmp_path: Path, size: int) -> None:
     content = bytes(range(256)) * (size // 256 + 1)
