@@ -11,6 +11,7 @@ Payload = Mapping[str, Any]
 # A canonical request, flat: dotted path to value, lists by number (`speakers.0.audio`). Paths that
 # begin with "_" are notes between a family's keys and its `finish`; they never leave the reader.
 Values = dict[str, Any]
+FROM = "_from."  # before a path: the note or path that its value was made of, for messages
 
 
 class ClashError(ValueError):

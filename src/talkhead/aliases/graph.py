@@ -74,7 +74,7 @@ def read(graph: Graph, files: Mapping[str, str]) -> dict[str, Any] | str:
     scene, speech, sampler = nodes["scene"], nodes["speech"], nodes["sampler"]
     if scene is None or speech is None or sampler is None:
         lacks = [role for role in ("scene", "speech", "sampler") if nodes[role] is None]
-        classes = " or ".join(ROLES[lacks[0]].classes)
+        classes = ", no ".join(" or ".join(ROLES[role].classes) for role in lacks)
         return f"it has no {classes} node, or several"
     found: dict[str, Any] = {}
     heard = _sounds(graph, speech, files)

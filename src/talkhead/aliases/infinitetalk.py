@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from talkhead.aliases import keys
-from talkhead.aliases.family import ClashError, Family, Key, Payload, Values, ignored
+from talkhead.aliases.family import FROM, ClashError, Family, Key, Payload, Values, ignored
 from talkhead.result import Notice
 
 SIZES = {"infinitetalk-480": "480p", "infinitetalk-720": "720p"}
@@ -47,8 +47,6 @@ def _spoken(value: Any) -> dict[str, Any]:
         found[f"speakers.{index}.text"] = words
         voice = value.get(f"human{index + 1}_voice")
         found[f"speakers.{index}.voice"] = _voice(voice) if voice else "kokoro"
-    if len(texts) == 2:
-        found["turns"] = "in_turn"
     return found
 
 
@@ -77,15 +75,28 @@ def _no_weights(value: Any) -> None:
     raise keys.UnfitError("which weights are read is the installation's choice; leave it out")
 
 
+def _in_turn(values: Values, payload: Payload) -> list[Notice]:
+    """Let two texts take turns, as they always did; audio_type spoke of recordings."""
+    if "speakers.1.text" not in values or "turns" in payload:
+        return []
+    lost = values.get("turns", "in_turn") != "in_turn"
+    values["turns"] = "in_turn"
+    message = "not used: two texts take turns; audio_type is for recordings"
+    return [Notice(code="W_IGNORED", message=message, field="audio_type")] if lost else []
+
+
 def _settled(values: Values, payload: Payload) -> list[Notice]:
     """Read together what older InfiniteTalk payloads say with several keys."""
     if "speakers.0.audio" in values and "speakers.0.text" in values:
         why = "cond_audio and tts_audio contradict each other: give one of them"
         raise ClashError(why, "cond_audio", "tts_audio")
     limits = {"clip": values.get("_.clip", CLIP), "streaming": values.get("_.most", STREAMING)}
-    values["max_frames"] = limits[values.get("_.mode", "clip")]
+    mode = values.get("_.mode", "clip")
+    values["max_frames"] = limits[mode]
+    values[f"{FROM}max_frames"] = {"clip": "_.clip", "streaming": "_.most"}[mode]
     if values.get("_.teacache"):
         values["options.teacache_threshold"] = values.get("_.threshold", TEACACHE)
+        values[f"{FROM}options.teacache_threshold"] = "_.threshold"
     if values.get("_.apg"):
         values["options.apg"] = True
     else:
@@ -104,7 +115,7 @@ def _settled(values: Values, payload: Payload) -> list[Notice]:
     if isinstance(config, dict) and config.get("store") == "volume":
         message = "read as the operator's own store"
         notices.append(Notice(code="W_ALIAS", message=message, field="output_config.store"))
-    return notices
+    return notices + _in_turn(values, payload)
 
 
 def _streamed(values: Values, payload: Payload) -> list[Notice]:

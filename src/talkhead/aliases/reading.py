@@ -1,15 +1,15 @@
 """An older payload becomes a canonical one: detect its family, then follow that family's tables."""
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from talkhead.aliases.families import given, recognise
-from talkhead.aliases.family import COMMON, ClashError, Family, Key, Payload, Values
+from talkhead.aliases.family import COMMON, FROM, ClashError, Family, Key, Payload, Values
 from talkhead.aliases.keys import UnfitError
 from talkhead.errors import Code, TalkheadError
+from talkhead.request import LATER_ACTIONS
 from talkhead.result import Notice
 
 CANONICAL = "talkhead"
@@ -55,14 +55,16 @@ def read(payload: object, engines: Mapping[str, str]) -> Reading:
 
 def retold(reading: Reading, error: TalkheadError) -> TalkheadError:
     """Return an error of the canonical request in the words of the payload that it came from."""
-    names = {path: reading.origins.get(path, path) for path in error.fields}
-    message, hint = error.message, error.hint
-    for path, old in names.items():  # where a part of the message begins with it
-        message = re.sub(rf"(^|; ){re.escape(path)}:", rf"\g<1>{old}:", message)
+    names = {path: _old_name(reading, path) for path in error.fields}
+    shown = {path: f"{old} ({path})" if old == "workflow" else old for path, old in names.items()}
+    message, hint = _renamed(error.message, shown), error.hint
     wanted = reading.payload.get("engine" if "engine" in names else "voice")
     absent = error.code is Code.UNSUPPORTED and names.keys() & {"engine", "voice"}
     if absent and wanted and reading.family != CANONICAL:
         hint += f'; an operator maps it by TALKHEAD_COMPAT_ENGINES=\'{{"{wanted}": "…"}}\''
+    if reading.payload.get("action") == "workflow" and reading.family != CANONICAL:
+        why = [notice.message for notice in reading.notices if notice.code == "W_GRAPH"]
+        hint = "; ".join([*why, hint])
     told = TalkheadError(
         error.code,
         message,
@@ -73,6 +75,23 @@ def retold(reading: Reading, error: TalkheadError) -> TalkheadError:
     )
     told.job_id = error.job_id
     return told.with_traceback(error.__traceback__)
+
+
+def _old_name(reading: Reading, path: str) -> str:
+    """Return the key behind a canonical path: its own, or that of one inside it."""
+    action = reading.payload.get("action")
+    if path == "action" and action in LATER_ACTIONS and reading.family != CANONICAL:
+        return str(action)  # the key that led to it has the same name
+    inside = (old for at, old in reading.origins.items() if at.startswith(f"{path}."))
+    return reading.origins.get(path) or next(inside, path)
+
+
+def _renamed(message: str, names: Mapping[str, str]) -> str:
+    """Return message with the names at the beginnings of its parts replaced."""
+    parts = (part.partition(": ") for part in message.split("; "))
+    return "; ".join(
+        (names.get(path, path) if colon else path) + colon + rest for path, colon, rest in parts
+    )
 
 
 def glance(payload: object) -> Reading:
@@ -150,6 +169,10 @@ def _translated(
                 aliases[shown] = key
     for note in _finished(family, values, payload, at):
         notices.add(note.code, note.message, f"{at}{note.field}")
+    for path in [path for path in values if path.startswith(FROM)]:
+        origin = origins.get(values.pop(path))
+        if origin:
+            origins.setdefault(path.removeprefix(FROM), origin)
     own = [path for path in values if path in origins or path not in family.defaults]
     _replace(values, own, engines, notices)
     _tell(aliases, unknown, family, notices)

@@ -1,7 +1,7 @@
 """SONIC's worker: `action` health, portrait, lipsync, tts; files by bare names on its volume."""
 
 from talkhead.aliases import keys
-from talkhead.aliases.family import ClashError, Family, Key, Payload, Values, ignored
+from talkhead.aliases.family import FROM, ClashError, Family, Key, Payload, Values, ignored
 from talkhead.result import Notice
 
 PORTRAIT_ONLY = {
@@ -39,7 +39,7 @@ def _saved(values: Values, payload: Payload) -> list[Notice]:
     if wanted and not name:
         raise ClashError("save_to_avatars needs avatar_name", "save_to_avatars", "avatar_name")
     if wanted:
-        values["save_as"] = name.lstrip("_-.")
+        values |= {"save_as": name.lstrip("_-."), f"{FROM}save_as": "_.name"}
         return []
     if name:
         message = "not used: save_to_avatars is not true"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from talkhead.aliases import graph, keys
-from talkhead.aliases.family import ClashError, Family, Key, Payload, Values, ignored
+from talkhead.aliases.family import FROM, ClashError, Family, Key, Payload, Values, ignored
 from talkhead.result import Notice
 
 FPS = 25
@@ -46,14 +46,25 @@ def _graph_read(values: Values, payload: Payload) -> list[Notice]:
     if "portrait" in values:
         found.pop("video", None)
     for path, value in found.items():
-        values.setdefault(path, value)
+        if path not in values:
+            values |= {path: value, FROM + path: "_.graph"}
     message = "read as a talking portrait; models, LoRAs and schedulers are the installation's"
     return [Notice(code="W_GRAPH", message=message, field="workflow")]
 
 
 def _with_vocals(values: Values, payload: Payload) -> list[Notice]:
-    """WanVideo: without a graph the vocals are isolated; with one the graph says."""
+    """WanVideo: without a graph the vocals are isolated; with one the graph says.
+
+    Its document says of the sampler's seed: 0 (random) or a fixed number.
+    """
     notices = _graph_read(values, payload)
+    if values["action"] == "workflow" and payload.get("image_url") and payload.get("audio_url"):
+        message = "leave workflow out, and image_url and audio_url alone are a talking portrait"
+        notices.append(Notice(code="W_GRAPH", message=message, field="workflow"))
+    if values.get("sampling.seed") == 0:
+        values["sampling.seed"] = -1
+        message = "the sampler's seed 0 is random, as it was there"
+        notices.append(Notice(code="W_GRAPH", message=message, field="workflow"))
     if not payload.get("workflow") and "speakers.0.audio" in values:
         values["speakers.0.isolate_vocals"] = "auto"
     return notices
@@ -74,7 +85,7 @@ WANVIDEO = Family(
         "image_url": Key("portrait", keys.url),
         "audio_url": Key("speakers.0.audio", keys.url),
         **SIZE,
-        "workflow": WORKFLOW,
+        "workflow": Key("_.graph", _object, "the values of its nodes; a sampler's seed 0 is -1"),
     },
     defaults={
         "size.width": 640,
@@ -112,6 +123,7 @@ def _shelved(values: Values, payload: Payload) -> list[Notice]:
     """Make the prefix of user_id and avatar_id."""
     parts = [values[path] for path in ("_.user", "_.avatar") if path in values]
     made = "/".join(parts)
+    values[f"{FROM}output.prefix"] = "_.user" if "_.user" in values else "_.avatar"
     if parts and values.setdefault("output.prefix", made) != made:
         names = [name for name in ("user_id", "avatar_id") if payload.get(name)]
         raise ClashError(
@@ -219,6 +231,8 @@ def _limited(values: Values, payload: Payload) -> list[Notice]:
     if "_.seconds" in values or not limits:
         limits.append(round(values.get("_.seconds", SECONDS) * float(values.get("fps", FPS))))
     values["max_frames"] = min(limits)
+    framed = values["max_frames"] == values.get("_.frames")
+    values[f"{FROM}max_frames"] = "_.frames" if framed else "_.seconds"
     talkers = payload.get("talk_objects")
     masked = isinstance(talkers, list) and any(
         isinstance(item, dict) and item.get("mask") for item in talkers

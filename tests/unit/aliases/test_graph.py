@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
-from talkhead.aliases import graph, read
+from talkhead.aliases import graph, read, retold
 from talkhead.errors import Code, TalkheadError
 from talkhead.validation import parse
 
 GOLDEN = Path(__file__).parents[2] / "goldens" / "aliases" / "comfy.json"
 WANVIDEO: dict[str, Any] = json.loads(GOLDEN.read_text())["payload"]["workflow"]
+NOTHING = (
+    "it has no WanVideoImageToVideoMultiTalk, no MultiTalkWav2VecEmbeds, no WanVideoSampler "
+    "node, or several"
+)
 A, B = "https://a.example/a", "https://a.example/b"
 
 
@@ -126,8 +130,8 @@ def test_two_voices_and_a_video() -> None:
 @pytest.mark.parametrize(
     ("nodes", "reason"),
     [
-        ({}, "it has no WanVideoImageToVideoMultiTalk node, or several"),
-        ({"nodes": [], "links": []}, "it has no WanVideoImageToVideoMultiTalk node, or several"),
+        ({}, NOTHING),
+        ({"nodes": [], "links": []}, NOTHING),
         (changed(n159={"start_time": "0:02"}), "it cuts off the beginning of the sound"),
         (changed(n217={"audio": 7}), "no file can be found for one of its voices"),
         (changed(n170={"audio": ["170", 0]}), "no file can be found for one of its voices"),
@@ -158,7 +162,23 @@ def test_an_unknown_graph_is_a_workflow_that_nothing_runs_yet(beside: dict[str, 
     nodes = {"3": {"class_type": "KSampler", "inputs": {}}}
     reading = read({"workflow": nodes, **beside}, {"infinitetalk": "draft"})
     assert reading.payload == {"action": "workflow", "workflow": nodes}
-    assert "not a talking portrait" in reading.notices[0].message
+    assert f"not a talking portrait: {NOTHING}" in reading.notices[0].message
+    assert any("leave workflow out" in note.message for note in reading.notices) == bool(beside)
     with pytest.raises(TalkheadError) as caught:
         parse(reading.payload)
     assert caught.value.code == Code.UNSUPPORTED
+    told = retold(reading, caught.value)
+    assert NOTHING in told.hint
+    assert ("leave workflow out" in told.hint) == bool(beside)
+    assert told.fields == ("workflow",)
+
+
+def test_seed_0_of_wanvideos_graph_is_random() -> None:
+    both = {"image_url": A, "audio_url": B}
+    reading = read({"workflow": WANVIDEO} | both, {})
+    assert reading.payload["sampling"]["seed"] == -1
+    assert "seed 0 is random" in " ".join(notice.message for notice in reading.notices)
+    seven = changed(n213={"seed": 7})
+    assert read({"workflow": seven} | both, {}).payload["sampling"]["seed"] == 7
+    comfy = {"workflow": WANVIDEO}  # there 0 was a seed like any other
+    assert read(comfy, {}).payload["sampling"]["seed"] == 0

@@ -140,7 +140,11 @@ def test_no_value_reaches_a_message(value: object) -> None:
 
 
 def test_a_graph_without_a_picture_is_told_so() -> None:
-    error = refused({"workflow": None})
+    kinds = ["WanVideoImageToVideoMultiTalk", "MultiTalkWav2VecEmbeds", "WanVideoSampler"]
+    nodes = {name: {"class_type": name, "inputs": {}} for name in kinds}
+    nodes["8"] = {"class_type": "LoadAudio", "inputs": {"audio": "b.wav"}}
+    nodes[kinds[1]]["inputs"] = {"audio_1": ["8", 0]}
+    error = refused({"workflow": nodes})
     assert (error.message, error.fields) == ("workflow: no portrait or video in it", ("workflow",))
 
 
