@@ -1,7 +1,9 @@
 """Values of older payloads to canonical ones. Each converter raises UnfitError."""
 
+import hashlib
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +12,7 @@ SCHEMES = ("https:", "http:", "data:", "store:", "volume:", "library:")
 # Where RunPod mounts a network volume: in a worker, and in a pod.
 MOUNTS = ("/runpod-volume/", "/workspace/")
 LONGEST_PATH = 4096
+LONGEST_SLUG = 128
 LONGEST_NUMBER = 40
 
 
@@ -93,7 +96,7 @@ def _reference(value: Any) -> str:
     ref = text(value).strip()
     if not ref:
         raise UnfitError("is empty")
-    if len(ref) > LONGEST_PATH and not ref[:5].lower() == "data:":
+    if len(ref) > LONGEST_PATH and not has_scheme(ref):  # fetching has the limits of those
         raise UnfitError("is too long for a URL or a path; send base64 as a data: URI")
     return ref
 
@@ -133,18 +136,24 @@ def base64(value: Any) -> str:
 
 
 def slug(value: Any) -> str:
-    """Return text or a whole number as one part of a key: letters, digits, '.', '_' and '-'."""
+    """Return text or a whole number as one part of a key: letters, digits, '.', '_' and '-'.
+
+    Text that is one already stays; any other gets a few hex digits of its own at the end, so that
+    different texts stay different.
+    """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         value = str(value)
-    word = text(value).strip()
-    if len(word) > 128:
-        raise UnfitError("is longer than 128 characters")
-    if ".." in word or any(ord(letter) < 32 or ord(letter) == 127 for letter in word):
-        raise UnfitError("may not hold '..' or control characters")
-    clean = re.sub(r"[^A-Za-z0-9._\-]+", "-", word).strip("-. ")
-    if not clean:
-        raise UnfitError("holds no letter or digit")
-    return clean
+    word = text(value)
+    if not word.strip():
+        raise UnfitError("is empty")
+    if ".." in re.split(r"[/\\]", word):
+        raise UnfitError("may not hold '..'")
+    plain = unicodedata.normalize("NFKD", word[:LONGEST_SLUG]).encode("ascii", "ignore").decode()
+    clean = re.sub(r"[^A-Za-z0-9._\-]+", "-", plain).lstrip("-._").rstrip("-.")[:LONGEST_SLUG]
+    if clean == word:
+        return clean
+    own = hashlib.sha256(word.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{clean[: LONGEST_SLUG - 9]}-{own}".lstrip("-")
 
 
 def prefix(value: Any) -> str:
