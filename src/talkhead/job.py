@@ -153,6 +153,7 @@ def animate(request: Animate, context: Context) -> Result:
 
 def draw(request: Portrait, context: Context) -> Result:
     """Draw a portrait: words to a PNG."""
+    context.runtime.maker("portrait", request.engine)  # a missing one is told before all else
     kept = prepare.library_place(request, context)
     return _one_step(request, {}, partial(prepare.draw, kept), context)
 

@@ -218,6 +218,14 @@ def test_pictures_can_be_kept_in_the_library(served, tmp_path: Path) -> None:
     assert caught.value.code is Code.INPUT
 
 
+def test_no_maker_is_told_before_no_library(served) -> None:
+    asked_for = parse({"action": "portrait", "prompt": "a woman", "save_as": "anna"})
+    bare = Runtime(Settings(**{**dict(served.settings), "portraits": {}}))
+    with pytest.raises(TalkheadError, match="no portrait maker") as caught:
+        job.run(asked_for, bare)
+    assert caught.value.code is Code.UNSUPPORTED
+
+
 def test_keys_are_plain_whatever_the_caller_calls_things(served) -> None:
     output = {"prefix": "Zoë/u1", "name": "mein schönes video"}
     key = job.run(request(idempotency_key="k", output=output), served).outputs[0].key
