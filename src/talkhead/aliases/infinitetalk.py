@@ -85,16 +85,6 @@ def _in_turn(values: Values, payload: Payload) -> list[Notice]:
     return [Notice(code="W_IGNORED", message=message, field="audio_type")] if lost else []
 
 
-def _in_turn(values: Values, payload: Payload) -> list[Notice]:
-    """Let two texts take turns, as they always did; audio_type spoke of recordings."""
-    if "speakers.1.text" not in values or "turns" in payload:
-        return []
-    lost = values.get("turns", "in_turn") != "in_turn"
-    values["turns"] = "in_turn"
-    message = "not used: two texts take turns; audio_type is for recordings"
-    return [Notice(code="W_IGNORED", message=message, field="audio_type")] if lost else []
-
-
 def _settled(values: Values, payload: Payload) -> list[Notice]:
     """Read together what older InfiniteTalk payloads say with several keys."""
     if "speakers.0.audio" in values and "speakers.0.text" in values:
