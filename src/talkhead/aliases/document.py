@@ -68,7 +68,7 @@ made from the tables that the reader follows (`python -m talkhead.aliases.docume
   base64 is read under `*_base64` and OmniAvatar's `image`, `reference_image` and `audio`, and
   nowhere else.
 - Seeds: -1 is random, 0 to 2^63-1 stay, any other whole number is taken modulo 2^32.
-- `idempotency_key`, `priority`, `deadline_s`, `fit` and `output` of this version may be added to
+- `idempotency_key`, `priority`, `deadline_s`, `output` and (for videos) `fit` may be added to
   any older payload; `output` with {OUTPUTS}
   (`{{"output": {{"url": "public"}}}}` asks for a lasting link).
 - Links are signed. `output.url` "auto" among a family's old defaults makes them public where the
