@@ -56,7 +56,7 @@ made from the tables that the reader follows (`python -m talkhead.aliases.docume
 - In an older payload every key that is read under another name is a warning (`W_ALIAS`), a key
   without a use here another (`W_IGNORED`), an unknown key another (`W_UNKNOWN`), 30 in all and
   then their number. Keys that contradict each other are E_INPUT_VALIDATION naming both. `null`
-  and `""` are keys left out.
+  and `""` are keys left out, also where keys tell the family.
 - Every family fixes its own engine. Where that engine is not there the answer is E_UNSUPPORTED or
   E_PIPELINE_LOAD, unless the operator puts another one in its place:
   `TALKHEAD_COMPAT_ENGINES='{{"infinitetalk": "draft"}}'`. Then `W_COMPAT_ENGINE` says so and
@@ -67,6 +67,9 @@ made from the tables that the reader follows (`python -m talkhead.aliases.docume
   in front), `*_minio_path` a key of the store, a bare name of SONIC a file of the library. Raw
   base64 is read under `*_base64` and OmniAvatar's `image`, `reference_image` and `audio`, and
   nowhere else.
+- Names (users, avatars, tasks, files, parts of a prefix) may be any text. One that is not made of
+  letters, digits, ".", "_" and "-" alone, or is over 128 characters, is read as what is left of it
+  and eight hex digits of its own: `a b` and `a-b` stay different.
 - Seeds: -1 is random, 0 to 2^63-1 stay, any other whole number is taken modulo 2^32.
 - `idempotency_key`, `priority`, `deadline_s`, `output` and (for videos) `fit` may be added to
   any older payload; `output` with {OUTPUTS}
