@@ -5,6 +5,7 @@ leave one line that says what to do.
 """
 
 import asyncio
+import difflib
 import json
 import shutil
 import uuid
@@ -135,3 +136,23 @@ def refuse_unfinished_settings(settings: Settings) -> None:
             "set TALKHEAD_ENGINE, for example to draft",
             fields=["engine"],
         )
+
+
+def refuse_unknown_families(settings: Settings) -> None:
+    """Raise E_INPUT_VALIDATION where TALKHEAD_COMPAT_ENGINES replaces what nothing is called."""
+    known = sorted(
+        {
+            *(*registry.ENGINES, *registry.LATER_ENGINES, *settings.engines),
+            *(*registry.VOICES, *registry.LATER_VOICES, *settings.voices),
+        }
+    )
+    for name in settings.compat_engines:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise TalkheadError(
+                Code.INPUT,
+                f"TALKHEAD_COMPAT_ENGINES: {name!r} is no engine or voice of an older payload"
+                + (f", did you mean {near[0]!r}?" if near else ""),
+                f"known: {', '.join(known)}",
+                fields=["compat_engines"],
+            )

@@ -91,3 +91,11 @@ def test_results_have_to_leave_the_container(
     fitness.refuse_unfinished_settings(settings(tmp_path))
     monkeypatch.setenv("TALKHEAD_STORE__KIND", "local")
     fitness.refuse_unfinished_settings(Settings(engine="draft"))
+
+
+def test_a_misspelt_family_is_named(tmp_path: Path) -> None:
+    found = settings(tmp_path, compat_engines={"infinitetlk": "draft"})
+    with pytest.raises(TalkheadError, match="did you mean 'infinitetalk'") as caught:
+        fitness.refuse_unknown_families(found)
+    assert caught.value.code is Code.INPUT
+    fitness.refuse_unknown_families(settings(tmp_path, compat_engines={"sonic": "draft"}))
