@@ -51,9 +51,14 @@ class Identity:
 
     @property
     def digest(self) -> str:
-        """Return the digest that stands for the whole job."""
+        """Return the digest that stands for the whole job, this version's engine included."""
         binding = {name: value for name, value in asdict(self).items() if name != "platform"}
         return digest(binding)
+
+    @property
+    def asked(self) -> str:
+        """Return the digest of what was asked for, whatever version does it."""
+        return digest([self.request, dict(self.inputs), self.seed])
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +260,7 @@ def open_folder(
             _sync(partial)
             partial.replace(path / REQUEST)
         if not entries:
-            folder._append({"job": asdict(identity), "digest": identity.digest})
+            folder._append({"job": asdict(identity), "digest": identity.asked})
         yield folder
 
 

@@ -114,7 +114,7 @@ def render(request: Talk, context: Context) -> Result:
                 action=request.action,
                 version=__version__,
                 job_id=job_id,
-                request_digest=identity.digest,
+                request_digest=identity.asked,
                 sent_digest=sent,
                 engine=work.plan.engine,
                 seed=request.sampling.seed,
@@ -218,7 +218,7 @@ def _one_step(
                 action=request.action,
                 version=__version__,
                 job_id=job_id,
-                request_digest=identity.digest,
+                request_digest=identity.asked,
                 sent_digest=sent,
                 seconds=dict(context.reporter.seconds),
                 warnings=tuple(resumption(folder)),
@@ -251,7 +251,7 @@ def _repeated(request: Job, sent: str, context: Context) -> Result | None:
 
 
 def _known(request: Job, job_id: str, identity: Identity, context: Context) -> Result | None:
-    known = deliver.known_result(job_id, identity.digest, request.output, context.runtime)
+    known = deliver.known_result(job_id, identity.asked, request.output, context.runtime)
     if known:
         intake.forget(job_id, known, context)
     return known

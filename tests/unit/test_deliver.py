@@ -1,6 +1,7 @@
 """What is stored, and what a request that comes again is answered with."""
 
 import base64
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -121,6 +122,15 @@ def test_a_record_of_a_newer_version_is_read(served, tmp_path: Path) -> None:
     newer["tomorrow"] = newer["outputs"][0]["tomorrow"] = 1
     record.write_text(json.dumps(newer))
     assert job.run(request(idempotency_key="k"), served).repeated
+
+
+def test_an_upgrade_does_not_lose_a_finished_job(served, monkeypatch, tmp_path: Path) -> None:
+    job.run(request(idempotency_key="k"), served)
+    newer = dataclasses.replace(testcard.TestCard.spec, version="2")
+    monkeypatch.setattr(testcard.TestCard, "spec", newer)
+    (tmp_path / "volume/moved.png").write_bytes((tmp_path / "volume/portrait.png").read_bytes())
+    moved = asked("volume:moved.png", "volume:speech.wav", max_frames=20, idempotency_key="k")
+    assert job.run(moved, served).repeated
 
 
 @pytest.mark.parametrize("harm", ["torn", "empty", "video gone"])
