@@ -26,7 +26,11 @@ _SECRET_NAME = re.compile(
     r"secret|token|passw|credential|authorization|signature|cookie|(?:api|access|service)_?key",
     re.IGNORECASE,
 )
-_SECRET_VARIABLE = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL|SERVICE", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile(
+    r"SECRET|TOKEN|PASSW|CREDENTIAL|SERVICE_?(?:KEY|ROLE)|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY"
+    r"|(?:^|_)(?:KEYS?|PASS)(?:_|$)",
+    re.IGNORECASE,
+)
 
 _DATA = re.compile(
     r"data:([^\s\"'<>,;]{0,100}+)([^\s\"'<>,]{0,200}+),([^\s\"'<>]*+)", re.IGNORECASE

@@ -223,3 +223,21 @@ def test_patterns_cannot_run_wild() -> None:
         bare = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "x", pattern.pattern)
         unlimited = re.findall(r"(?:(?<![}*+])[*+]|\{\d+,\})(\+?)", bare)
         assert all(unlimited), pattern.pattern
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("KUBERNETES_SERVICE_HOST", False),
+        ("SERVICE_NAME", False),
+        ("KEYBOARD", False),
+        ("XKB_KEYMAP", False),
+        ("SUPABASE_SERVICE_KEY", True),
+        ("SERVICE_ROLE", True),
+        ("AWS_ACCESS_KEY_ID", True),
+        ("MY_KEY", True),
+        ("apikey", True),
+    ],
+)
+def test_only_names_of_secrets_count(name: str, secret: bool) -> None:
+    assert secret_name(name) is secret
