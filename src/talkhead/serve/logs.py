@@ -73,6 +73,7 @@ EVENTS: dict[Event, str] = {
 LEVELS: tuple[Level, ...] = get_args(Level)
 FILE_BYTES = 10_000_000
 OLD_FILES = 3
+PATIENCE_S = 0.1  # for another process that is writing: the event loop waits meanwhile
 
 
 class _File:
@@ -86,7 +87,7 @@ class _File:
 
     def write(self, line: bytes) -> None:
         """Append one line, or raise OSError."""
-        with _alone(self._lock):
+        with _alone(self._lock, strict=True):
             if not self._current():
                 self._reopen()
             if os.fstat(self._fd).st_size + len(line) > FILE_BYTES:
@@ -137,6 +138,7 @@ class _Sink:
         self._extra: list[str] = []
         self._lock = threading.RLock()  # a signal handler may log in the middle of a line
         self._file_works = True
+        self._lost = 0  # lines that the file lacks
         self.redactor = Redactor(secrets)
 
     def hide(self, secrets: frozenset[str]) -> None:
@@ -155,9 +157,12 @@ class _Sink:
         with self._lock:
             self._to_stream(data)
             failure = self._to_file(data)
+            lost, self._lost = (0, self._lost + 1) if failure else (self._lost, 0)
         if failure is not None and self._file_works:
             self._file_works = False
             event("log.file_failed", level="error", error=failure)
+        elif lost:
+            event("log.file_failed", level="warning", lost=lost, works="again")
 
     def _to_stream(self, data: bytes) -> None:
         with suppress(OSError, ValueError):  # a closed stdout must not end a job
@@ -306,13 +311,26 @@ def _descriptor(stream: TextIO | None) -> int | None:
 
 
 @contextmanager
-def _alone(fd: int) -> Iterator[None]:
-    """Keep other processes from writing meanwhile: only short lines are whole by themselves."""
-    locked = True
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_EX)
-    except OSError:  # a kind of file that has no locks
-        locked = False
+def _alone(fd: int, *, strict: bool = False) -> Iterator[None]:
+    """Keep other processes from writing meanwhile: only short lines are whole by themselves.
+
+    Whoever holds the lock for too long is not waited for: `strict` raises OSError then.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        except BlockingIOError:  # on a shared volume its holder may have stopped for good
+            if strict and time.monotonic() > until:
+                raise
+            locked = False
+        except OSError:  # a kind of file that has no locks
+            locked = False
+            break
+        if locked or time.monotonic() > until:
+            break
+        time.sleep(0.005)
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import types
 import typing
 import warnings
@@ -400,7 +401,7 @@ def test_a_file_that_fails_is_told_once(out: io.StringIO, tmp_path: Path) -> Non
     assert [line["event"] for line in lines(out)].count("log.file_failed") == 1
     file.parent.mkdir()
     logs.event("job.taken")
-    assert len(lines(file)) == 1
+    assert len(lines(file)) == 2  # it, and how many are not there
 
 
 def test_a_file_that_cannot_be_opened_is_a_setting_to_correct(tmp_path: Path) -> None:
@@ -427,3 +428,32 @@ def test_logging_inside_logging_does_not_hang(out: io.StringIO) -> None:
     logs.setup(Settings(), stream)
     logs.event("job.taken")
     assert {line["event"] for line in lines(stream)} == {"job.taken", "worker.stopping"}
+
+
+def test_a_lock_that_stays_held_does_not_hold_up_the_worker(
+    tmp_path: Path, out: io.StringIO
+) -> None:
+    path = tmp_path / "log"
+    logs.setup(Settings(log_file=path), out)
+    logs.event("job.taken", job_id="first")
+    code = (
+        "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, f"{path}.lock"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        began = time.monotonic()
+        logs.event("job.taken", job_id="meanwhile")
+        assert time.monotonic() - began < 2
+        assert holder.stdin is not None
+        holder.stdin.close()
+    logs.event("job.taken", job_id="after")
+    assert [line["job_id"] for line in lines(path)] == ["first", "after", None]
+    assert lines(path)[-1]["details"]["lost"] == 2  # it, and the news of its loss
+    assert [line["job_id"] for line in lines(out)][:2] == ["first", "meanwhile"]
