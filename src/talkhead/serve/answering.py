@@ -71,7 +71,8 @@ async def answer(asked: Asked, host: Runs, settings: Settings, progress: Told) -
     logs.event("job.taken", job_id=asked.id)
     try:
         with naming(None):
-            reading = aliases.read(asked.payload, settings.compat_engines)
+            # a large payload takes its time
+            reading = await asyncio.to_thread(aliases.read, asked.payload, settings.compat_engines)
             # a store of the caller's own means a look-up of its host
             job = await asyncio.to_thread(order, asked, reading, settings)
             logs.event("job.started", job_id=asked.id, family=reading.family)
