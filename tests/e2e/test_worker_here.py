@@ -1,7 +1,9 @@
 """`talkhead worker` on one's own machine: --test-input and --serve, and what it refuses."""
 
 import json
+import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -60,7 +62,8 @@ def test_a_worker_that_cannot_start_is_told(cli: Cli) -> None:
     cli.env["TALKHEAD_ENGINE"] = "nonsense"
     ended = try_out(cli, SPEAK)
     assert ended.status == 4
-    assert "ended by itself with status 1" in ended.err
+    assert "ended by itself with status 1: " in ended.err
+    assert "nonsense" in ended.err.split("ended by itself")[1]
 
 
 def test_it_is_refused_away_from_the_platform(cli: Cli) -> None:
@@ -86,6 +89,60 @@ def test_an_older_system_s_names_give_it_a_store(cli: Cli) -> None:
     )
     assert "TALKHEAD_STORE__KIND" not in ended.err  # but the engine is not set either
     assert "TALKHEAD_ENGINE" in ended.err
+
+
+def test_a_port_in_use_is_one_line(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = cli("worker", "--serve", "--port", str(taken.getsockname()[1]))
+    assert ended.status == 2
+    assert "cannot listen" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_misspelt_family_ends_it_at_once(cli: Cli) -> None:
+    cli.env["TALKHEAD_COMPAT_ENGINES"] = '{"infinitetlk": "draft"}'
+    ended = try_out(cli, SPEAK)
+    assert ended.status == 2
+    assert "infinitetalk" in ended.err
+
+
+def test_ctrl_c_says_how_to_go_on(cli: Cli) -> None:
+    (cli.folder / "request.json").write_text(json.dumps({"id": "mine", "input": SPEAK}))
+    run = cli.start("worker", "--test-input", cli.folder / "request.json")
+    assert run.stderr is not None
+    for line in run.stderr:
+        if '"child.ready"' in line:
+            break
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert '{"id": "mine", "input": …} goes on' in err
+
+
+def test_a_worker_that_is_killed_is_started_again(cli: Cli) -> None:
+    run = cli.start("worker", "--serve", "--port", "0")
+    assert run.stderr is not None
+    base, started = "", 0
+    for line in run.stderr:
+        if "paths on" in line:
+            base = line.split("paths on ")[1].split(": ")[0]
+        if '"worker.started"' in line:
+            started += 1
+            if started == 2:
+                break
+            pid = int(json.loads(line)["details"].get("pid", 0)) or worker_of(run.pid)
+            os.kill(pid, signal.SIGKILL)
+    body = {"input": {"action": "health"}, "webhook": "https://example.com"}
+    answer = httpx.post(f"{base}/runsync", json=body, timeout=30)
+    assert answer.json()["output"]["result"]["healthy"] is True
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=30)
+    assert run.returncode == 0
+    assert err.count("note: `webhook`") == 1
+
+
+def worker_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from talkhead.errors import Code, TalkheadError
 from talkhead.serve.plane import LIMITS, Entry, Plane
 
 WAIT_S = 90.0  # that /runsync waits for an answer
@@ -57,12 +58,23 @@ async def serving(plane: Plane, host: str = "127.0.0.1", port: int = 0) -> Async
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await _listen(runner, host, port)
         bound = runner.addresses[0][1]
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{bound}/v2/local"
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise TalkheadError(
+            Code.INPUT,
+            f"cannot listen on {host}, port {port}: {error.strerror}",
+            "choose another --port (0 takes a free one) or --host",
+        ) from error
 
 
 def worker_env(base: str, pod: str = "local-worker") -> dict[str, str]:

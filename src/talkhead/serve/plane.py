@@ -1,12 +1,16 @@
 """The state behind a RunPod control plane of our own: its queue, its jobs and what befell them."""
 
 import asyncio
+import json
+import sys
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from talkhead.errors import Code
 
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 LIMITS = {"run": 10 * 10**6, "runsync": 20 * 10**6}  # bytes of a request and of an answer
@@ -87,6 +91,9 @@ class Plane:
         name = job_id or f"{'sync-' if kind == 'runsync' else ''}{uuid.uuid4()}-local"
         if name in self.jobs:
             return self.jobs[name]
+        if "webhook" in body and not any(event.kind == "webhook" for event in self.events):
+            self.note("webhook", name)
+            sys.stderr.write("note: `webhook` is RunPod's to call; here nothing calls it\n")
         timeout = (body.get("policy") or {}).get("executionTimeout")
         entry = Entry(
             id=name,
@@ -170,6 +177,20 @@ class Plane:
         entry.stream, entry.began, entry.ended = [], None, None
         self.note("requeue", entry.id)
         await self._enqueue(entry)
+
+    async def worker_lost(self) -> None:
+        """Queue again what a worker that died was at; what loses a second one has failed."""
+        for entry in [entry for entry in self.jobs.values() if entry.status == "IN_PROGRESS"]:
+            if any(event.kind == "requeue" and event.job == entry.id for event in self.events):
+                error = {
+                    "code": Code.CAPACITY,
+                    "message": "two workers in turn died at this job",
+                    "hint": "see why in the log; memory is the usual cause",
+                    "retryable": True,
+                }
+                await self.answered(entry.id, {"error": json.dumps(error)}, 0)
+            else:
+                await self.requeue(entry)
 
     async def purge(self) -> int:
         """Drop every job that waits; return how many."""

@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from talkhead.serve.console import as_json
 from talkhead.settings import Settings
 
 STOP_S = 15.0  # for a worker of our own to end, then SIGKILL
+LINE_BYTES = 2**24  # of its log
+AGAIN, AGAIN_S = 3, 60.0  # so often, in so many seconds, a worker that was killed is started again
+UNFIT = ("fitness.failed", "child.failed")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -31,6 +36,15 @@ class Place:
     port: int = 0
 
 
+@dataclass(slots=True)
+class Started:
+    """A worker of our own."""
+
+    process: Process
+    log: "asyncio.Task[None]"
+    reasons: list[dict[str, Any]]  # what it said about being unfit
+
+
 def work(*, tied: bool) -> None:
     """Take jobs from RunPod's queue until told to end.
 
@@ -38,6 +52,7 @@ def work(*, tied: bool) -> None:
     results may stay on this machine.
     """
     found = settings.load(aliases=True)
+    fitness.refuse_unknown_families(found)
     logs.setup(found)
     _need_sdk()
     if not settings.on_runpod():
@@ -71,77 +86,144 @@ def try_out(file: Path) -> int:
 
 
 async def _serve(place: Place) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with _platform(place) as (base, _, worker):
+    stop = _told_to_stop()
+    began: list[float] = []
+    async with _platform(place) as (base, plane, start):
         _say(f"RunPod's paths on {base}: POST /run, GET /status/ID, …; Ctrl-C ends it")
         if place.host not in LOOPBACK:
             _say(f"note: {place.host} may be reached from outside, and nobody is asked for a key")
-        gone = asyncio.ensure_future(worker.wait())
-        stopped = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({gone, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if gone.done():
-            raise _worker_gone(worker)
-        gone.cancel()
+        while True:
+            async with start() as worker:
+                if not await _either(_ended(worker.process), stop):
+                    return
+                now = time.monotonic()
+                began = [at for at in began if now - at < AGAIN_S]
+                gone = await _worker_gone(worker)
+                if (worker.process.returncode or 0) >= 0 or len(began) == AGAIN:
+                    raise gone
+            began.append(now)
+            _say(f"{gone.message}; it is started again")
+            await plane.worker_lost()
 
 
 async def _try_out(body: dict[str, Any]) -> int:
-    async with _platform(Place()) as (_, plane, worker):
-        entry = await plane.submit(body, "run")
-        gone = asyncio.ensure_future(worker.wait())
+    stop = _told_to_stop()
+    async with _platform(Place()) as (_, plane, start), start() as worker:
+        entry = await plane.submit(body, "run", body.get("id"))
+        gone = asyncio.ensure_future(_ended(worker.process))
         shown: object = None
-        while not await plane.ended(entry, 0.2) and not gone.done():
+        while not await plane.ended(entry, 0.2) and not gone.done() and not stop.is_set():
             if entry.output != shown and (shown := entry.output):
                 _say(_progress_line(entry.output))
-        if entry.status not in ("COMPLETED", "FAILED"):
-            raise _worker_gone(worker)
+        if entry.status not in ("COMPLETED", "FAILED") and not stop.is_set():
+            raise await _worker_gone(worker)
         gone.cancel()
+    if entry.status not in ("COMPLETED", "FAILED") or stop.is_set():
+        _say(_how_to_go_on(entry.input, entry.id))
+        return EXIT_CODES[Code.CANCELLED]
     as_json(_answer(entry.output, entry.error))
     return _status(entry.error)
 
 
+def _told_to_stop() -> asyncio.Event:
+    """Return an event that Ctrl-C or SIGTERM sets."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _either(work: Coroutine[Any, Any, int], stop: asyncio.Event) -> bool:
+    """Wait for work or for stop; return whether the work ended and nobody said stop."""
+    waits = {asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())}
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    return not stop.is_set()
+
+
+def _how_to_go_on(request: dict[str, Any], job_id: str) -> str:
+    if key := request.get("idempotency_key"):
+        return f"stopped; the same request, with its idempotency_key {key!r}, goes on from there"
+    body = f'{{"id": "{job_id}", "input": …}}'
+    return f"stopped; the same request as {body} goes on from there"
+
+
 @asynccontextmanager
-async def _platform(place: Place) -> AsyncIterator[tuple[str, Any, Process]]:
-    """Serve a control plane with a worker of its own while inside."""
+async def _platform(place: Place) -> AsyncIterator[tuple[str, Any, Callable[[], Any]]]:
+    """Serve a control plane while inside; yield its URL, it, and what starts a worker for it."""
     from talkhead.serve.localhost import serving, worker_env  # noqa: PLC0415 (aiohttp is heavy)
     from talkhead.serve.plane import Plane  # noqa: PLC0415
 
-    plane, more = Plane(), {}
-    if settings.load(aliases=True).engine == "auto":
+    plane, more, found = Plane(), {}, settings.load(aliases=True)
+    fitness.refuse_unknown_families(found)
+    if found.engine == "auto":
         more["TALKHEAD_ENGINE"] = "draft"
         _say("note: TALKHEAD_ENGINE is not set; here `engine: auto` is the draft engine")
     async with serving(plane, place.host, place.port) as base:
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "talkhead", "worker", "--tied"),
-            env=settings.environment({**worker_env(base), **more}),
-            stdin=PIPE,  # its end is what the worker goes by when this process dies
-            stdout=sys.stderr.fileno(),
-            start_new_session=True,  # Ctrl-C is for us; the worker is told in good order
-        )
-        try:
-            yield base, plane, worker
-        finally:
-            await _end(worker)
+        yield base, plane, partial(_started, {**worker_env(base), **more})
+
+
+@asynccontextmanager
+async def _started(more: dict[str, str]) -> AsyncIterator[Started]:
+    """Run a worker while inside; its log goes to stderr."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "talkhead", "worker", "--tied"),
+        env=settings.environment(more),
+        stdin=PIPE,  # its end is what the worker goes by when this process dies
+        stdout=PIPE,
+        limit=LINE_BYTES,
+        start_new_session=True,  # Ctrl-C is for us; the worker is told in good order
+    )
+    reasons: list[dict[str, Any]] = []
+    log = asyncio.ensure_future(_relay(process, reasons))
+    try:
+        yield Started(process, log, reasons)
+    finally:
+        await _end(process)
+        await asyncio.wait({log}, timeout=1)
+        log.cancel()
+
+
+async def _relay(worker: Process, reasons: list[dict[str, Any]]) -> None:
+    """Pass a worker's log on to stderr, and keep why it is unfit."""
+    assert worker.stdout is not None  # noqa: S101 (a pipe, see _started)
+    async for line in worker.stdout:
+        text = line.decode(errors="replace")
+        _say(text.rstrip("\n"))
+        if any(f'"{name}"' in text for name in UNFIT):
+            with suppress(ValueError, TypeError, KeyError):
+                reasons.append(dict(json.loads(text)["details"]["error"]))
+
+
+async def _ended(worker: Process) -> int:
+    """Wait for the process alone: `wait` also waits for pipes that its heartbeat may hold open."""
+    while worker.returncode is None:
+        await asyncio.sleep(0.1)
+    return worker.returncode
 
 
 async def _end(worker: Process) -> None:
     if worker.stdin is not None:
         worker.stdin.close()
     with suppress(TimeoutError):
-        await asyncio.wait_for(worker.wait(), STOP_S)
+        await asyncio.wait_for(_ended(worker), STOP_S)
     with suppress(ProcessLookupError):  # what is left of its group, such as the SDK's heartbeat
         os.killpg(worker.pid, signal.SIGKILL)
     await worker.wait()
 
 
-def _worker_gone(worker: Process) -> TalkheadError:
+async def _worker_gone(worker: Started) -> TalkheadError:
+    """Return the error of a worker that ended, with what it said last about why."""
+    await asyncio.wait({worker.log}, timeout=1)  # its child may keep the pipe open
+    said: dict[str, Any] = worker.reasons[-1] if worker.reasons else {}
+    status = worker.process.returncode
     return TalkheadError(
         Code.CAPACITY,
-        f"the worker ended by itself with status {worker.returncode}",
-        "its last lines above say why",
+        f"the worker ended by itself with status {status}"
+        + (f": {said['message']}" if said.get("message") else ""),
+        str(said.get("hint") or "its last lines above say why"),
     )
 
 
