@@ -15,6 +15,7 @@ from talkhead.result import Notice
 CANONICAL = "talkhead"
 MOST_NOTICES = 30
 MOST_JOBS = 100
+MOST_KEYS = 1000  # of the payload itself
 LONGEST_NAME = 60
 LONGEST_ECHO = 200
 
@@ -42,6 +43,12 @@ def read(payload: object, engines: Mapping[str, str]) -> Reading:
     """
     if not isinstance(payload, Mapping):
         raise TalkheadError(Code.INPUT, "a request is a JSON object", 'try {"action": "health"}')
+    if len(payload) > MOST_KEYS:
+        raise TalkheadError(
+            Code.INPUT,
+            f"{len(payload)} keys are over the limit of {MOST_KEYS}",
+            "leave out what no job reads",
+        )
     family = recognise(payload)
     if family is None:
         return Reading(CANONICAL, cast(dict[str, Any], payload))
