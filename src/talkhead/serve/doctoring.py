@@ -6,15 +6,19 @@ import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from talkhead import __version__, jobs, registry
+from talkhead.errors import TalkheadError
 from talkhead.result import Component
 from talkhead.runtime import Runtime
-from talkhead.serve import console
+from talkhead.serve import console, fitness
 from talkhead.settings import load
 
 LIBRARIES = ("numpy", "av", "opencv-python-headless", "pillow", "pocketsphinx", "pydantic")
+# What serving others may need beyond the core: an extra, and the module that shows it is there.
+EXTRAS = {"runpod": "runpod", "s3": "boto3", "weights": "huggingface_hub"}
 ROOM_WANTED = 1e9  # bytes free for job folders
 
 
@@ -30,9 +34,15 @@ def doctor(json: bool) -> bool:
         Component(name=name, ready=False, detail="not part of this version")
         for name in registry.LATER_ENGINES
     ]
+    serving = [*(_extra(name, module) for name, module in EXTRAS.items()), _worker_store()]
     sound = all(check.ready for check in checks) and any(engine.ready for engine in engines)
     if json:
-        groups = {"checks": checks, "engines": [*engines, *later], "voices": voices}
+        groups = {
+            "checks": checks,
+            "engines": [*engines, *later],
+            "voices": voices,
+            "serving": serving,
+        }
         shown = {name: [item.model_dump() for item in group] for name, group in groups.items()}
         console.as_json({"version": __version__, "ok": sound, **shown})
         return sound
@@ -41,6 +51,8 @@ def doctor(json: bool) -> bool:
     console.table("Engines", ("", "", "", "fix"), [_row(c) for c in (*engines, *later)])
     console.out()
     console.table("Voices", ("", "", "", "fix"), [_row(c) for c in voices])
+    console.out()
+    console.table("Serving", ("", "", "", "fix"), [_row(c) for c in serving])
     return sound
 
 
@@ -71,6 +83,29 @@ def _face_models() -> Component:
             fix = "pip install --force-reinstall talkhead"
             return Component(name="face models", ready=False, detail=f"{name} damaged", fix=fix)
     return Component(name="face models", ready=True, detail="3 files, sums agree")
+
+
+def _extra(name: str, module: str) -> Component:
+    if find_spec(module) is None:
+        return Component(name=name, ready=False, detail="not installed", fix=registry.install(name))
+    return Component(name=name, ready=True, detail="installed")
+
+
+def _worker_store() -> Component:
+    """Say where `talkhead worker` would put results, by our settings or an older system's names."""
+    name = "worker's store"
+    try:
+        found = load(aliases=True)
+        fitness.refuse_unknown_families(found)
+        fitness.refuse_unfinished_settings(found)
+    except TalkheadError as error:
+        return Component(name=name, ready=False, detail=error.message, fix=error.hint)
+    store = found.store
+    place = getattr(store, "bucket", None) or getattr(store, "root", "")
+    if lack := registry.missing(store.kind):
+        fix = registry.install(lack)
+        return Component(name=name, ready=False, detail=f"{store.kind}, {place}", fix=fix)
+    return Component(name=name, ready=True, detail=f"{store.kind}, {place}")
 
 
 def _folder(folder: Path) -> Component:
