@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,7 +24,6 @@ from talkhead.settings import S3
 from talkhead.stores import MAX_READ, Link, Tick
 from talkhead.stores.arriving import refuse_large, write
 from talkhead.stores.keys import check_key
-from talkhead.stores.patience import allowed, in_time, late, within
 from talkhead.validation import validate
 
 PART = 16 * 2**20  # bytes; larger files go in parts of this size
@@ -116,7 +114,13 @@ class S3Store:
     def read(self, key: str) -> bytes | None:
         """Return a small object, or None where there is none."""
         with _failures(Code.STORE, self.settings):
-            return within(allowed(0), Code.STORE, lambda: self._content(check_key(key)))
+            found = self._object(check_key(key))
+            if found is None:
+                return None
+            with closing(found["Body"]) as body:
+                refuse_large(found["ContentLength"], MAX_READ)
+                content: bytes = body.read()
+                return content
 
     def size(self, key: str) -> int | None:
         """Return how many bytes an object has, or None where there is none."""
@@ -127,19 +131,18 @@ class S3Store:
     def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:
         """Download an object; its digest is checked where this package has put it there."""
         with _failures(Code.DOWNLOAD, self.settings):
-            found = within(allowed(0), Code.DOWNLOAD, lambda: self._object(check_key(key)))
+            found = self._object(check_key(key))
             if found is None:
                 return False
             total, sha256 = found["ContentLength"], found["Metadata"].get(DIGEST)
-            pieces = in_time(_pieces(found), allowed(total), Code.DOWNLOAD)
-            write(pieces, into, total, limit, tick, sha256)
+            with closing(found["Body"]) as body:
+                write(body.iter_chunks(CHUNK), into, total, limit, tick, sha256)
         return True
 
     def delete(self, key: str) -> None:
         """Delete an object; none there is fine."""
         with _failures(Code.STORE, self.settings), _absent_is_none():
-            call = {"Bucket": self.settings.bucket, "Key": check_key(key)}
-            within(allowed(0), Code.STORE, lambda: self._client().delete_object(**call))
+            self._client().delete_object(Bucket=self.settings.bucket, Key=check_key(key))
 
     def link(self, key: str, kind: str, expires_s: int) -> Link:
         """Return a signed URL for the endpoint that callers reach, or a public one."""
@@ -177,28 +180,18 @@ class S3Store:
         }
 
     def _upload(self, file: Path, key: str, extra: dict[str, Any]) -> None:
-        size = file.stat().st_size
-        if size < PART:
-            self._send(file, {"Bucket": self.settings.bucket, "Key": key, **extra})
-            return
-        until = time.monotonic() + allowed(size)
-
-        def look(_more: int) -> None:
-            if time.monotonic() > until:
-                raise late(Code.STORE)
-
-        # not in a thread of its own: a process that is told to end aborts the parts
         config = TransferConfig(
             multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=4
         )
         self._client().upload_file(
-            str(file), self.settings.bucket, key, ExtraArgs=extra, Config=config, Callback=look
+            str(file), self.settings.bucket, key, ExtraArgs=extra, Config=config
         )
 
     def _create(self, file: Path, key: str, extra: dict[str, Any]) -> bool:
         call = {"Bucket": self.settings.bucket, "Key": key, **extra}
         try:
-            self._send(file, {**call, "IfNoneMatch": "*"})
+            with file.open("rb") as body:
+                self._client().put_object(Body=body, IfNoneMatch="*", **call)
         except ClientError as error:
             if _code(error) in THERE:
                 return False
@@ -206,32 +199,14 @@ class S3Store:
                 return False
             if _code(error) not in UNCONDITIONAL:
                 raise
-            self._send(file, call)  # the caller has looked: all that can be done here
+            with file.open("rb") as body:  # the caller has looked: all that can be done here
+                self._client().put_object(Body=body, **call)
         return True
 
-    def _send(self, file: Path, call: dict[str, Any]) -> None:
-        def put() -> None:
-            with file.open("rb") as body:
-                self._client().put_object(Body=body, **call)
-
-        within(allowed(file.stat().st_size), Code.STORE, put)
-
-    def _content(self, key: str) -> bytes | None:
-        found = self._object(key)
-        if found is None:
-            return None
-        with closing(found["Body"]) as body:
-            refuse_large(found["ContentLength"], MAX_READ)
-            content: bytes = body.read()
-            return content
-
     def _head(self, key: str) -> dict[str, Any] | None:
-        def head() -> dict[str, Any]:
+        with _absent_is_none():
             found: dict[str, Any] = self._client().head_object(Bucket=self.settings.bucket, Key=key)
             return found
-
-        with _absent_is_none():
-            return within(allowed(0), Code.STORE, head)
         return None
 
     def _object(self, key: str) -> dict[str, Any] | None:
@@ -349,11 +324,6 @@ def _region(settings: S3, endpoint: str | None, found: str | None) -> str:
 
 def _plain(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
-
-
-def _pieces(found: dict[str, Any]) -> Iterator[bytes]:
-    with closing(found["Body"]) as body:  # by the thread that reads: it holds the body's lock
-        yield from body.iter_chunks(CHUNK)
 
 
 @contextmanager

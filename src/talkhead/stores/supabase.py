@@ -26,7 +26,6 @@ from talkhead.settings import Supabase
 from talkhead.stores import MAX_READ, Link, Tick
 from talkhead.stores.arriving import refuse_large, write
 from talkhead.stores.keys import check_key
-from talkhead.stores.patience import FIRST_S, allowed, in_time, within
 
 ATTEMPTS = 4
 DELAY_S = 0.25  # before the second attempt; twice that before each further one
@@ -127,8 +126,7 @@ class SupabaseStore:
                 body.seek(0)
                 return self._client().build_request("POST", path, content=body, headers=headers)
 
-            seconds, fine = allowed(file.stat().st_size), _there if create else _never
-            with self._sent(request, Code.STORE, fine, seconds) as answer:
+            with self._sent(request, Code.STORE, _there if create else _never) as answer:
                 stored = answer is not None
         if not stored and tries == 1:
             return False
@@ -146,9 +144,7 @@ class SupabaseStore:
     def read(self, key: str) -> bytes | None:
         """Return a small object, or None where there is none."""
         with self._asked("GET", self._path("object/authenticated", key), Code.STORE) as answer:
-            if answer is None:
-                return None
-            return within(FIRST_S, Code.STORE, lambda: _content(answer, MAX_READ))
+            return None if answer is None else _content(answer, MAX_READ)
 
     def size(self, key: str) -> int | None:
         """Return how many bytes an object has, or None where there is none."""
@@ -164,8 +160,7 @@ class SupabaseStore:
         with self._asked("GET", self._path("object/authenticated", key), Code.DOWNLOAD) as answer:
             if answer is None:
                 return False
-            pieces = in_time(answer.iter_bytes(CHUNK), allowed(size), Code.DOWNLOAD)
-            write(pieces, into, size, limit, tick, sha256)
+            write(answer.iter_bytes(CHUNK), into, size, limit, tick, sha256)
         return True
 
     def delete(self, key: str) -> None:
@@ -193,7 +188,7 @@ class SupabaseStore:
                 raise TalkheadError(
                     Code.STORE, f"{key} is no longer in the store", "send the job under a new key"
                 )
-            signed = within(FIRST_S, Code.STORE, lambda: _object(answer)).get("signedURL")
+            signed = _object(answer).get("signedURL")
         if not isinstance(signed, str) or not signed.startswith("/"):
             raise TalkheadError(Code.STORE, "Supabase Storage: no signed URL came", HINTS[404])
         return Link(f"{self._base}{signed}", until)
@@ -216,7 +211,7 @@ class SupabaseStore:
         with self._asked("GET", self._path("object/info/authenticated", key), code) as answer:
             if answer is None:
                 return None
-            told = within(FIRST_S, code, lambda: _object(answer))
+            told = _object(answer)
         size, beside = told.get("size"), told.get("metadata")
         if not isinstance(size, int):
             raise TalkheadError(code, "Supabase Storage: it tells no size", HINTS[404])
@@ -247,14 +242,13 @@ class SupabaseStore:
         request: Callable[[], httpx.Request],
         code: Code,
         expected: Callable[[Refusal], bool],
-        seconds: float = FIRST_S,
     ) -> Iterator[httpx.Response | None]:
         """Give the answer, unread, or None for a refusal that the caller expects.
 
         Raises `code` for any other. What httpx says may hold URLs, and stays out of the message.
         """
         try:
-            answer, refusal = within(seconds, code, lambda: self._settled(request))
+            answer, refusal = self._settled(request)
             with closing(answer):
                 if refusal is None:
                     yield answer
