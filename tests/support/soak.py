@@ -118,7 +118,7 @@ def hiccup(load: Load) -> str:
 def crash(load: Load) -> str:
     before = load.worker.child
     job = load.plane.run(card("segfault"))
-    load.failed(job, "E_CAPACITY")
+    load.failed(job, "E_GENERATION_RUNTIME")
     load.plane.until(lambda: load.worker.child != before, "another child")
     return job
 

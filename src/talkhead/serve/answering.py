@@ -193,9 +193,10 @@ def _body(reading: Reading, result: Result) -> Body:
     wire = lean(told.model_dump(mode="json"))
     held = set(_texts(shape))
     for made in wire.get("outputs", ()):
-        for name in ("data", "url"):
-            if len(made.get(name, "")) > SMALL and made[name] in held:  # once is enough
-                del made[name]
+        if made.get("data") in held:  # once is enough
+            del made["data"]
+        if made.get("url", "").startswith("data:") and made["url"] in held:
+            del made["url"]
     return {**shape, "result": wire}
 
 
