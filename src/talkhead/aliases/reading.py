@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, cast
 
 from talkhead.aliases.families import given, recognise
@@ -48,6 +49,7 @@ def read(payload: object, engines: Mapping[str, str]) -> Reading:
             Code.INPUT,
             f"{len(payload)} keys are over the limit of {MOST_KEYS}",
             "leave out what no job reads",
+            fields=[_shown(next(islice(payload, MOST_KEYS, None)))],  # the first that is too many
         )
     family = recognise(payload)
     if family is None:
