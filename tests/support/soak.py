@@ -191,10 +191,11 @@ def one_end(plane: Platform, job: str) -> None:
 
 
 def growth(curve: list[float]) -> float:
-    """Return by how much the last quarter's peak lies above the second one's, in MB.
+    """Return how far the last quarter lies above the second one, in MB: peak or floor, the worse.
 
     The allocator keeps the room of a 9 MB payload for some jobs and gives it back later, so the
-    curve has two levels; a median would only say which of them was met more often.
+    curve has two levels, and a median would say which was met more often. A leak raises both.
     """
     quarter = max(len(curve) // 4, 1)
-    return round(max(curve[-quarter:]) - max(curve[quarter : 2 * quarter]), 1)
+    early, late = curve[quarter : 2 * quarter], curve[-quarter:]
+    return round(max(max(late) - max(early), min(late) - min(early)), 1)
