@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from parity.goldens import read, under
+from talkhead.engines import Bucket, choose_bucket
 from talkhead.engines.infinitetalk import audio, conditioning, loudness
 from talkhead.engines.infinitetalk.windows import latent_frames, plan_windows
 from talkhead.models import color, guidance, schedule, wav2vec2
@@ -123,11 +124,9 @@ def test_windows_of_speech() -> None:
 
 def test_buckets() -> None:
     facts, tensors = PIPELINE
-    buckets = [
-        conditioning.Bucket(float(ratio), *size) for ratio, (size, _) in facts["bucket"].items()
-    ]
+    buckets = [Bucket(float(ratio), *size) for ratio, (size, _) in facts["bucket"].items()]
     for picture, _ in named(tensors, r"in\.image\.(\d+)"):
-        chosen = conditioning.choose_bucket(*picture.shape[:2], buckets)
+        chosen = choose_bucket(*picture.shape[:2], buckets)
         for reference, _ in named(tensors, r"(.+)\.color_reference"):
             assert (chosen.height, chosen.width) == tuple(reference.shape[1:])
 

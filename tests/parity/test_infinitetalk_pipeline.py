@@ -14,7 +14,7 @@ from torch import Tensor
 from parity import goldens
 from parity.goldens import read, under
 from support import infinitetalk
-from talkhead.engines import Box, Picture
+from talkhead.engines import Box, Bucket, Picture, choose_bucket
 from talkhead.engines.infinitetalk import conditioning, pipeline
 from talkhead.engines.infinitetalk.noise import official_noise
 from talkhead.engines.infinitetalk.pipeline import Inputs, Job, Made, Models, Settings
@@ -58,8 +58,8 @@ def ordered(prefix: str) -> list[Tensor]:
 def fitted(name: str, starts: list[int]) -> list[Picture]:
     """Return the picture of each window, one for all where the source is a still."""
     sources = [picture.numpy() for picture in ordered(r"in\.image")]
-    buckets = [conditioning.Bucket(float(key), *size) for key, (size, _) in FACTS["bucket"].items()]
-    size = conditioning.choose_bucket(*sources[0].shape[:2], buckets)
+    buckets = [Bucket(float(key), *size) for key, (size, _) in FACTS["bucket"].items()]
+    size = choose_bucket(*sources[0].shape[:2], buckets)
     shown = [
         conditioning.source_frame(
             start, Fraction(FPS), len(sources), by_index=OFFICIAL.source_by_index

@@ -4,9 +4,10 @@ Coordinates are pixels of the fitted picture, x to the right and y down. Times a
 start of the video. Pictures are RGB, uint8, (height, width, 3).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ Picture = NDArray[np.uint8]  # (height, width, 3), RGB
 Frames = NDArray[np.uint8]  # (n, height, width, 3), RGB
 Arrays = Mapping[str, NDArray[Any]]  # what is saved as npz without pickle
 Tick = Callable[[int, int], None]  # (done, total) of the current stage; raises to cancel
+Room = Callable[[tuple[int, ...]], NDArray[np.float32]]  # shape -> an array to be filled
+Quality = Literal["draft", "fast", "balanced", "best"]
 
 SEGMENT_SECONDS = 2  # the shortest run of frames worth committing on its own
 
@@ -66,6 +69,14 @@ class Face:
     presence: float  # the model's logit; above 5 is a face
 
 
+class Bucket(NamedTuple):
+    """A size that a network was trained at, and the height over width it is chosen by."""
+
+    ratio: float
+    height: int
+    width: int
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """The fixed facts of an engine."""
@@ -81,8 +92,28 @@ class Spec:
     max_speakers: int
     needs_face: bool
     accepts_video: bool
-    weights: tuple[str, ...]  # names of weights sets
+    weights: tuple[str, ...]  # names of weights sets; where there are any, it is built of Supplies
     licence: str
+    # Trained sizes by the preset that stands for them, 480 for 480p; the least is the default.
+    buckets: Mapping[int, tuple[Bucket, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Supplies:
+    """What an engine that needs weights is built of."""
+
+    # Files of the first of these ids in the manifest that is here; raises E_PIPELINE_LOAD.
+    files: Callable[..., tuple[Path, ...]]
+    prompts: tuple[Path, ...]  # folders of encoded prompts; new ones go to the first
+    device: str = "auto"  # cuda, cuda:1, cpu; auto is a GPU where there is one
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """How a request wants a large model fitted to its device."""
+
+    offload: Literal["auto", "none", "block"] = "auto"
+    quant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +128,11 @@ class Probe:
     speech_seconds: float
     estimated: bool  # a length is a guess, because speech has yet to be made from text
     options: Any = None  # the engine's own options model
+    speakers: int = 1
+    source_fps: Fraction | None = None  # of a source video; None for a still
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # as asked for, without the seed
+    quality: Quality = "balanced"
+    memory: Fitting = field(default_factory=Fitting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +152,7 @@ class Plan:
     resumable: Literal["segment", "checkpoint"] = "segment"
     grows_with_length: bool = False
     warnings: tuple[str, ...] = ()
+    moments: tuple[float, ...] = (0.0,)  # times of the source, s, whose pictures it wants
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +164,12 @@ class Speaker:
     transcript: str | None = None
     language: str = "auto"
     phones: tuple[Phone, ...] | None = None  # exact times, where a voice made the speech
+    box: Box | None = None  # where the face is, as asked for; engines that need faces get `face`
+
+
+def in_memory(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return a new array in memory, not filled yet."""
+    return np.empty(shape, np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,13 +177,17 @@ class Inputs:
     """Everything an engine needs, decoded, fitted and resampled."""
 
     picture: Picture
-    speakers: tuple[Speaker, ...]
+    speakers: tuple[Speaker, ...]  # as many as Probe.speakers
     seed: int
     bystanders: tuple[Face, ...] = ()  # faces that stay silent
     prompt: str = ""
     negative_prompt: str = ""
     sampling: Mapping[str, Any] = field(default_factory=dict)
     options: Any = None
+    pictures: Sequence[Picture] = ()  # of a source video, one for each of Plan.moments
+    quality: Quality = "balanced"
+    memory: Fitting = field(default_factory=Fitting)
+    room: Room = in_memory  # where large arrays go: the job path keeps them in files
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,6 +226,11 @@ class Engine(Protocol):
     ) -> Iterator[Chunk | Checkpoint]:
         """Yield the frames after `state` in order (all, where it is None), plan.frames in all."""
         ...
+
+
+def choose_bucket(height: int, width: int, buckets: Sequence[Bucket]) -> Bucket:
+    """Return the bucket whose ratio is nearest to a picture's; the first one of equals."""
+    return min(buckets, key=lambda bucket: abs(bucket.ratio - height / width))
 
 
 def cut_segments(windows: tuple[int, ...], fps: Fraction) -> tuple[int, ...]:

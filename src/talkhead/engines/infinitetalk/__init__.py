@@ -38,7 +38,7 @@ NEGATIVE_PROMPT = (  # the official code's
 
 
 @dataclass(frozen=True, slots=True)
-class Supplies:
+class Supplies:  # to become talkhead.engines.Supplies, once the runtime builds engines with it
     """What the engine is given where it is built."""
 
     files: Callable[[str], tuple[Path, ...]]  # of an id in the manifest; raises E_PIPELINE_LOAD

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from talkhead.engines import Box
+from talkhead.engines import Box, Bucket, choose_bucket
 from talkhead.engines.infinitetalk import conditioning
-from talkhead.engines.infinitetalk.conditioning import BUCKETS_480, BUCKETS_720, choose_bucket
+from talkhead.engines.infinitetalk.sizes import BUCKETS_480, BUCKETS_720
 from talkhead.errors import Code, TalkheadError
 
 
@@ -20,14 +20,12 @@ def test_the_nearest_bucket_is_chosen(height: int, width: int, size: tuple[int, 
 
 
 def test_of_equals_the_first_bucket_is_chosen() -> None:
-    halves = [conditioning.Bucket(0.5, 1, 2), conditioning.Bucket(1.0, 2, 2)]
+    halves = [Bucket(0.5, 1, 2), Bucket(1.0, 2, 2)]
     assert choose_bucket(3, 4, halves) is halves[0]
 
 
 @pytest.mark.parametrize(("buckets", "count"), [(BUCKETS_480, 15), (BUCKETS_720, 21)])
-def test_buckets_are_sizes_the_network_takes(
-    buckets: tuple[conditioning.Bucket, ...], count: int
-) -> None:
+def test_buckets_are_sizes_the_network_takes(buckets: tuple[Bucket, ...], count: int) -> None:
     assert len(buckets) == count
     assert list(buckets) == sorted(buckets)
     for bucket in buckets:
