@@ -13,7 +13,8 @@ from talkhead.engines import Bucket, choose_bucket
 from talkhead.engines.infinitetalk import audio, conditioning, loudness
 from talkhead.engines.infinitetalk.windows import latent_frames, plan_windows
 from talkhead.models import color, guidance, schedule, wav2vec2
-from talkhead.models.guidance import Averages, Guidance, Pass, Projection
+from talkhead.models.guidance import Averages
+from talkhead.models.passes import Guidance, Pass, Projection
 
 ENCODERS = 1e-5
 LATENTS = 1e-3

@@ -20,7 +20,7 @@ from talkhead.engines.infinitetalk.noise import official_noise
 from talkhead.engines.infinitetalk.pipeline import Inputs, Job, Made, Models, Settings
 from talkhead.engines.infinitetalk.upstream import OFFICIAL
 from talkhead.engines.infinitetalk.windows import FPS, plan_windows
-from talkhead.models.guidance import Guidance, Pass, Projection
+from talkhead.models.passes import Guidance, Pass, Projection
 from talkhead.models.wan_vae import Stills
 from talkhead.models.wan_vae_files import load_vae
 

@@ -1,4 +1,4 @@
-"""Classifier-free guidance by text and by audio: which passes a step needs, and their sum.
+"""Classifier-free guidance by text and by audio: the sum of the passes that a step needs.
 
 InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9); adaptive projected
 guidance after Sadat et al., arXiv 2410.02416.
@@ -6,40 +6,16 @@ guidance after Sadat et al., arXiv 2410.02416.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
 from torch import Tensor
 
+from talkhead.models.passes import Guidance, Pass, Projection, weights
+
 WHOLE = (-4, -3, -2, -1)  # the dimensions of one video's latents (c, t, h, w)
 
 
-class Pass(StrEnum):
-    """What one pass of the network is conditioned on."""
-
-    BOTH = "text and audio"
-    AUDIO = "negative text and audio"
-    TEXT = "text and null audio"
-    NEITHER = "negative text and null audio"
-
-
 Outputs = Mapping[Pass, Tensor]  # velocities, each (..., c, t, h, w)
-
-
-@dataclass(frozen=True, slots=True)
-class Guidance:
-    """How strongly text and audio are followed; 1 is as the network was trained."""
-
-    text: float
-    audio: float
-
-
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """Settings of adaptive projected guidance."""
-
-    momentum: float = -0.75
-    norm_threshold: float = 55.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,30 +24,6 @@ class Averages:
 
     text: Tensor | None = None
     audio: Tensor | None = None
-
-
-def weights(guidance: Guidance) -> dict[Pass, float]:
-    """Return the weight of each pass in the guided velocity; passes of no weight are left out.
-
-    With text guidance g and audio guidance a: u + g (c - d) + a (d - u) where g is not 1, and
-    t + a (c - t) where it is; c, d, t and u are both, audio, text and neither.
-    """
-    text, audio = guidance.text, guidance.audio
-    if text == 1:
-        shares = {Pass.BOTH: audio, Pass.TEXT: 1 - audio}
-    else:
-        shares = {Pass.BOTH: text, Pass.AUDIO: audio - text, Pass.NEITHER: 1 - audio}
-    return {name: share for name, share in shares.items() if share != 0}
-
-
-def passes_needed(guidance: Guidance, *, projected: bool = False) -> tuple[Pass, ...]:
-    """Return the passes that a step must run, one where both guidances are 1."""
-    if not projected:
-        return tuple(weights(guidance))
-    if guidance.text == 1:
-        return (Pass.BOTH,) if guidance.audio == 1 else (Pass.BOTH, Pass.TEXT)
-    needed = (Pass.BOTH, Pass.AUDIO)
-    return needed if guidance.audio == 1 else (*needed, Pass.NEITHER)
 
 
 def combine(outputs: Outputs, guidance: Guidance) -> Tensor:

@@ -8,7 +8,6 @@ one latent frame. Work goes on where the model is, in its dtype; what comes out 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -16,30 +15,7 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from torch import Tensor, nn
 
-STRIDE = 4  # frames to a latent frame, but for the first
-RATIO = 8  # pixels to a latent pixel, on both sides
-# Numbers held at once for each pixel while the published VAE (96 channels) decodes; encoding holds
-# three quarters of that. Counted on tensors without data; what a convolution takes besides is not.
-NUMBERS_HELD = 5100
-
-
-@dataclass(frozen=True, slots=True)
-class Tiles:
-    """Overlapping rectangles to work on one after the other, in latent pixels (8 of a picture).
-
-    Memory goes down to that of one tile; the result is near to the whole picture's, not the same,
-    as a tile does not see beyond its edges. Tiles fade into each other over their overlap, linearly
-    (as DiffSynth-Studio does it, which OmniAvatar's official code uses).
-    """
-
-    height: int = 32
-    width: int = 32
-    row_step: int = 24
-    column_step: int = 24
-
-    def __post_init__(self) -> None:
-        if not (0 < self.row_step <= self.height and 0 < self.column_step <= self.width):
-            raise ValueError(f"tiles would leave gaps: {self}")
+from talkhead.models.vae_sizes import RATIO, STRIDE, Tiles
 
 
 class Tile(NamedTuple):
@@ -122,20 +98,6 @@ def channels_last(model: nn.Module) -> None:
             module.weight.data = module.weight.data.to(memory_format=torch.channels_last_3d)
         elif isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.to(memory_format=torch.channels_last)
-
-
-def decoding_bytes(
-    height: int, width: int, frames: int, dtype: torch.dtype, tiles: Tiles | None = None
-) -> int:
-    """Return the peak of memory that decoding takes with the published VAE, without its weights.
-
-    At 480x832 in bfloat16 3.8 GiB, at 720x1280 8.8 GiB; with default tiles 1.0 and 1.5 GiB.
-    """
-    if tiles is None:
-        return height * width * NUMBERS_HELD * dtype.itemsize
-    rows, columns = min(height, RATIO * tiles.height), min(width, RATIO * tiles.width)
-    whole = 3 * frames * height * width * torch.float32.itemsize
-    return whole + rows * columns * NUMBERS_HELD * dtype.itemsize
 
 
 def plan_tiles(tiles: Tiles, height: int, width: int, scale: int = 1) -> list[Tile]:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from talkhead.models import guidance
-from talkhead.models.guidance import Averages, Guidance, Pass, Projection
+from talkhead.models.guidance import Averages
+from talkhead.models.passes import Guidance, Pass, Projection, passes_needed
 
 SCALES = (0.0, 1.0, 2.0, 5.0)
 BOTH, AUDIO, TEXT, NEITHER = Pass.BOTH, Pass.AUDIO, Pass.TEXT, Pass.NEITHER
@@ -34,13 +35,13 @@ def official(found: dict[Pass, torch.Tensor], text: float, audio: float) -> torc
     ],
 )
 def test_only_what_is_needed_is_run(text: float, audio: float, needed: set[Pass]) -> None:
-    assert set(guidance.passes_needed(Guidance(text, audio))) == needed
+    assert set(passes_needed(Guidance(text, audio))) == needed
 
 
 @pytest.mark.parametrize(("text", "audio"), list(product(SCALES, SCALES)))
 def test_the_sum_is_the_official_one(text: float, audio: float) -> None:
     found, wanted = outputs(), Guidance(text, audio)
-    run = {name: found[name] for name in guidance.passes_needed(wanted)}
+    run = {name: found[name] for name in passes_needed(wanted)}
     made = guidance.combine(run, wanted)
     torch.testing.assert_close(made, official(found, text, audio), atol=1e-5, rtol=0)
 
@@ -56,7 +57,7 @@ def test_one_pass_is_returned_as_it_is() -> None:
 )
 def test_projection_needs_every_difference(text: float, audio: float, needed: int) -> None:
     wanted = Guidance(text, audio)
-    passes = guidance.passes_needed(wanted, projected=True)
+    passes = passes_needed(wanted, projected=True)
     assert len(passes) == needed
     found = {name: value for name, value in outputs().items() if name in passes}
     velocity, averages = guidance.combine_projected(found, wanted, Projection(), Averages())

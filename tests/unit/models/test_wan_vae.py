@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from support import wan
 from talkhead.models import wan_vae
-from talkhead.models.wan_vae import Stills, Tiles
+from talkhead.models.vae_sizes import Tiles, decoding_bytes
+from talkhead.models.wan_vae import Stills
 
 HEIGHT, WIDTH = 48, 64
 
@@ -200,14 +201,14 @@ def test_bfloat16(model: AutoencoderKLWan) -> None:
 
 def test_memory_of_the_published_vae() -> None:
     def gib(*size: int, tiles: Tiles | None = None) -> float:
-        return wan_vae.decoding_bytes(*size, 81, torch.bfloat16, tiles) / 2**30
+        return decoding_bytes(*size, 81, 2, tiles) / 2**30
 
     assert gib(480, 832) == pytest.approx(3.8, abs=0.05)
     assert gib(720, 1280) == pytest.approx(8.8, abs=0.05)
     assert gib(480, 832, tiles=Tiles()) == pytest.approx(1.0, abs=0.05)
     assert gib(720, 1280, tiles=Tiles()) == pytest.approx(1.5, abs=0.05)
-    whole = wan_vae.decoding_bytes(480, 832, 81, torch.float32)
-    assert whole == 2 * wan_vae.decoding_bytes(480, 832, 81, torch.bfloat16)
+    whole = decoding_bytes(480, 832, 81, 4)
+    assert whole == 2 * decoding_bytes(480, 832, 81, 2)
 
 
 def test_the_ratio_is_the_models(model: Any) -> None:

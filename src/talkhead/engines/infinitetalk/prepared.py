@@ -12,8 +12,8 @@ from talkhead.engines import Arrays, Box, Plan, Speaker
 from talkhead.engines.infinitetalk.conditioning import grid_masks, speaker_boxes, speaker_masks
 from talkhead.engines.infinitetalk.pipeline import Inputs, Settings
 from talkhead.engines.infinitetalk.windows import plan_windows
-from talkhead.models.guidance import Guidance, Projection
-from talkhead.models.wan_vae import Tiles
+from talkhead.models.passes import Guidance, Projection
+from talkhead.models.vae_sizes import Tiles
 
 PIXELS_PER_LATENT = 8
 LARGE = 640 * 960  # pixels, from which on the network's larger training size is meant

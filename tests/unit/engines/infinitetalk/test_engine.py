@@ -14,7 +14,7 @@ from talkhead.engines.infinitetalk import InfiniteTalk, Supplies
 from talkhead.engines.infinitetalk.options import Options
 from talkhead.engines.infinitetalk.prepared import sampling_of, settings_of
 from talkhead.errors import Code, TalkheadError
-from talkhead.models.guidance import Guidance
+from talkhead.models.passes import Guidance
 
 WIDTH, HEIGHT, FRAMES = 48, 32, 70
 OPTIONS = Options(window=17, motion_frames=5)

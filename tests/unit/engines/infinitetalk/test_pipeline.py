@@ -14,8 +14,9 @@ from talkhead.engines.infinitetalk import pipeline
 from talkhead.engines.infinitetalk.pipeline import Inputs, Models, Settings
 from talkhead.engines.infinitetalk.upstream import OFFICIAL
 from talkhead.engines.infinitetalk.windows import plan_windows
-from talkhead.models.guidance import Guidance, Projection
-from talkhead.models.wan_vae import Stills, Tiles
+from talkhead.models.passes import Guidance, Projection
+from talkhead.models.vae_sizes import Tiles
+from talkhead.models.wan_vae import Stills
 
 SIZES = infinitetalk.TINY
 HEIGHT, WIDTH = 32, 48
