@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from support import infinitetalk, wan
+from talkhead.engines import Supplies
 from talkhead.errors import Code, TalkheadError
 
 SIZES = infinitetalk.TINY
@@ -54,12 +55,13 @@ def write(folder: Path) -> Files:
 
 
 def _lora() -> dict[str, torch.Tensor]:
-    """Return a change of rank 2 to one layer."""
+    """Return a change of rank 2 to one layer, meant to be made at half strength."""
     made = torch.Generator().manual_seed(7)
     layer = "diffusion_model.blocks.1.self_attn.q"
     return {
         f"{layer}.lora_down.weight": torch.randn(2, SIZES["dim"], generator=made),
         f"{layer}.lora_up.weight": torch.randn(SIZES["dim"], 2, generator=made),
+        f"{layer}.alpha": torch.tensor(1.0),
     }
 
 
@@ -69,12 +71,18 @@ def said(content: object, file: Path) -> Path:
     return file
 
 
-def finder(files: Files) -> Callable[[str], tuple[Path, ...]]:
+def finder(files: Files) -> Callable[..., tuple[Path, ...]]:
     """Return what the engine is given to find its files with."""
 
-    def find(name: str) -> tuple[Path, ...]:
-        if name not in files:
-            raise TalkheadError(Code.WEIGHTS, f"{name} is not there")
-        return files[name]
+    def find(*names: str) -> tuple[Path, ...]:
+        for name in names:
+            if name in files:
+                return files[name]
+        raise TalkheadError(Code.WEIGHTS, f"{names[0]} is not there", "pull it")
 
     return find
+
+
+def supplies(files: Files, prompts: Path) -> Supplies:
+    """Return what the engine is built of."""
+    return Supplies(finder(files), lambda paths: f"{len(paths)} files", (prompts,), "cpu")

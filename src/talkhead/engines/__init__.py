@@ -104,6 +104,7 @@ class Supplies:
 
     # Files of the first of these ids in the manifest that is here; raises E_PIPELINE_LOAD.
     files: Callable[..., tuple[Path, ...]]
+    identity: Callable[[Sequence[Path]], str]  # a cheap fingerprint of files
     prompts: tuple[Path, ...]  # folders of encoded prompts; new ones go to the first
     device: str = "auto"  # cuda, cuda:1, cpu; auto is a GPU where there is one
 
@@ -153,6 +154,7 @@ class Plan:
     grows_with_length: bool = False
     warnings: tuple[str, ...] = ()
     moments: tuple[float, ...] = (0.0,)  # times of the source, s, whose pictures it wants
+    weights: str = ""  # a fingerprint of the weights; others make other frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,7 +186,7 @@ class Inputs:
     negative_prompt: str = ""
     sampling: Mapping[str, Any] = field(default_factory=dict)
     options: Any = None
-    pictures: Sequence[Picture] = ()  # of a source video, one for each of Plan.moments
+    pictures: Sequence[Picture] | Frames = ()  # of a source video, one for each of Plan.moments
     quality: Quality = "balanced"
     memory: Fitting = field(default_factory=Fitting)
     room: Room = in_memory  # where large arrays go: the job path keeps them in files

@@ -65,29 +65,35 @@ def keep(folder: Path, identity: str, text: str, rows: Tensor) -> Path:
 
 
 def prompts(
-    folder: Path, identity: str, texts: Sequence[str], encoder: Encoder | None
+    folders: Sequence[Path], identity: str, texts: Sequence[str], encoder: Encoder | None
 ) -> list[Tensor]:
-    """Return (tokens, dim) in host memory for each text, from the folder or from the encoder.
+    """Return (tokens, dim) in host memory for each text, from a folder or from the encoder.
 
-    The encoder is called once, with what the folder lacks, which is then kept; where nothing is
-    lacking it is not called. Raises E_PIPELINE_LOAD where there is no encoder to ask.
+    The encoder is called once, with what the folders lack, which is then kept in the first; where
+    nothing is lacking it is not called. Raises E_PIPELINE_LOAD where there is no encoder to ask.
     """
-    found = {text: cached(folder, identity, text) for text in texts}
+    found = {text: _first(folders, identity, text) for text in texts}
     known = {text: rows for text, rows in found.items() if rows is not None}
     lacking = [text for text in found if text not in known]
     if lacking and encoder is None:
         raise TalkheadError(
             Code.WEIGHTS,
-            f"{len(lacking)} of {len(found)} prompts are not in {folder}, and the text encoder "
+            f"{len(lacking)} of {len(found)} prompts are not in {folders[0]}, and the text encoder "
             f"that would encode them ({identity}) is not here",
             "`talkhead weights pull umt5-bf16 wan-tokenizer` brings it; or copy that folder from a "
             "machine that has encoded these very texts",
         )
     if lacking and encoder is not None:
         for text, rows in zip(lacking, encoder(lacking), strict=True):
-            keep(folder, identity, text, rows)
+            keep(folders[0], identity, text, rows)
             known[text] = rows.detach().cpu()
     return [known[text] for text in texts]
+
+
+def _first(folders: Sequence[Path], identity: str, text: str) -> Tensor | None:
+    """Return a text's rows from the first folder that has them."""
+    found = (cached(folder, identity, text) for folder in folders)
+    return next((rows for rows in found if rows is not None), None)
 
 
 def _file(folder: Path, identity: str, text: str) -> Path:

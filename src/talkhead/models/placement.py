@@ -6,8 +6,10 @@ that two modules at most are resident. On CUDA host memory is pinned and copies 
 their own; the device may also be the CPU, which moves nothing faster but works the same.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,11 @@ from torch import Tensor, nn
 from talkhead.models.loading import Target, targets
 
 HOST = torch.device("cpu")
+MEMINFO = Path("/proc/meminfo")
+CGROUPS = (  # of a container: folder, limit and what is used; version 2, then 1
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,30 @@ def settle(model: nn.Module, placement: Placement) -> None:
         for name in getattr(model, "streamed", ()):
             modules: Any = getattr(model, name)
             stream_in(modules, placement.device)
+
+
+def available(device: torch.device) -> int:
+    """Return the bytes of a device that this process may still take, or already has and can reuse.
+
+    Of the host what the kernel and the container's limit leave.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free) + torch.cuda.memory_reserved(device)
+    if not MEMINFO.exists():  # not Linux: all there is
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    lines = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
+    free = 1024 * int(lines["MemAvailable"].split()[0])
+    for folder, limit, used in CGROUPS:
+        if (file := folder / limit).exists() and (most := file.read_text().strip()).isdigit():
+            free = min(free, int(most) - int((folder / used).read_text()) + _cached_files(folder))
+    return max(0, free)
+
+
+def _cached_files(folder: Path) -> int:
+    """Return the bytes of files that a container's use counts and the kernel gives back at need."""
+    stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    return int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
 
 
 def compile_blocks(model: nn.Module, **options: Any) -> None:

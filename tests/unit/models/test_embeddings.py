@@ -48,19 +48,28 @@ def test_names_last() -> None:
 
 def test_only_what_lacks_is_encoded(tmp_path: Path) -> None:
     encoder = Counting()
-    first = embeddings.prompts(tmp_path, TINY, ["one", "two", "one"], encoder)
+    first = embeddings.prompts([tmp_path], TINY, ["one", "two", "one"], encoder)
     assert encoder.asked == [["one", "two"]]
     assert [rows.shape for rows in first] == [(3, 2)] * 3
-    embeddings.prompts(tmp_path, TINY, ["two", "three"], encoder)
+    embeddings.prompts([tmp_path], TINY, ["two", "three"], encoder)
     assert encoder.asked[1:] == [["three"]]
-    again = embeddings.prompts(tmp_path, TINY, ["three", "one"], None)
+    again = embeddings.prompts([tmp_path], TINY, ["three", "one"], None)
     assert [rows.shape[0] for rows in again] == [5, 3]
+
+
+def test_a_second_folder_is_read_and_the_first_is_filled(tmp_path: Path) -> None:
+    mine, given = tmp_path / "mine", tmp_path / "given"
+    embeddings.keep(given, TINY, "one", torch.zeros(1, 2))
+    encoder = Counting()
+    embeddings.prompts([mine, given], TINY, ["one", "two"], encoder)
+    assert encoder.asked == [["two"]]
+    assert len(list(mine.iterdir())) == len(list(given.iterdir())) == 1
 
 
 def test_neither_kept_nor_to_be_encoded(tmp_path: Path) -> None:
     embeddings.keep(tmp_path, TINY, "one", torch.zeros(1, 2))
     with pytest.raises(TalkheadError, match="1 of 2 prompts") as caught:
-        embeddings.prompts(tmp_path, TINY, ["one", "two"], None)
+        embeddings.prompts([tmp_path], TINY, ["one", "two"], None)
     assert caught.value.code == Code.WEIGHTS
     assert "talkhead weights pull umt5-bf16 wan-tokenizer" in caught.value.hint
 

@@ -1,31 +1,40 @@
 """InfiniteTalk: a portrait speaks, drawn anew by a video diffusion model. Needs weights and a GPU.
 
-Speech, prompt and picture are encoded once (`prepare`); windows of 81 frames follow one another,
+Speech, prompt and pictures are encoded once (`prepare`); windows of 81 frames follow one another,
 each going on from the last frames of the one before (`generate`). torch is loaded by what computes,
-not by this module, so that planning stays cheap.
+not by this module, so that planning without weights stays cheap.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from talkhead.engines import (
     Arrays,
     Chunk,
+    Fitting,
     Inputs,
     Plan,
     Probe,
     Spec,
+    Supplies,
     Tick,
     cut_segments,
 )
-from talkhead.engines.infinitetalk.estimates import cost
-from talkhead.engines.infinitetalk.windows import FPS, OVERLAP, WINDOW, chunks, plan_windows
+from talkhead.engines.infinitetalk import estimates, fitting, presets
+from talkhead.engines.infinitetalk.choice import Choice, choice_of, located
+from talkhead.engines.infinitetalk.estimates import Layout, Load, Network
+from talkhead.engines.infinitetalk.sizes import BUCKETS_480, BUCKETS_720
+from talkhead.engines.infinitetalk.windows import FPS, chunks
+from talkhead.errors import TalkheadError
 
 if TYPE_CHECKING:
     from talkhead.engines.infinitetalk.pipeline import Models
+    from talkhead.engines.infinitetalk.weighing import Weighed
+
+Moments = tuple[float, ...]  # seconds
 
 PROMPT = "a person is talking"
 NEGATIVE_PROMPT = (  # the official code's
@@ -35,17 +44,6 @@ NEGATIVE_PROMPT = (  # the official code's
     "misshapen limbs, fused fingers, still picture, messy background, three legs, many people in "
     "the background, walking backwards"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Supplies:  # to become talkhead.engines.Supplies, once the runtime builds engines with it
-    """What the engine is given where it is built."""
-
-    files: Callable[[str], tuple[Path, ...]]  # of an id in the manifest; raises E_PIPELINE_LOAD
-    cache: Path  # folder of encoded prompts
-    device: str = "auto"
-    offload: bool = False  # blocks wait in main memory
-    distilled: str | None = None  # id of a LoRA that needs few steps
 
 
 class InfiniteTalk:
@@ -59,65 +57,86 @@ class InfiniteTalk:
         sample_rate=16_000,
         multiple=16,
         min_side=256,
-        max_pixels=1024 * 1024,
+        max_pixels=1280 * 1280,
         max_speakers=2,
         needs_face=False,
-        accepts_video=False,
+        accepts_video=True,
         weights=("infinitetalk", "infinitetalk-multi"),
         licence="not stated in our sources: see the model's page",
+        buckets={480: BUCKETS_480, 720: BUCKETS_720},
     )
 
     def __init__(self, supplies: Supplies) -> None:
         self.supplies = supplies
-        self._models: dict[int, Models] = {}  # by speakers; those of the last job alone
+        self._models: dict[tuple[Choice, bool], Models] = {}  # those of the last job alone
 
     def plan(self, probe: Probe) -> Plan:
-        """Cut the video into windows, each a chunk, and estimate the work from their sizes."""
-        options = probe.options
-        size = options.window if options else WINDOW
-        overlap = options.motion_frames if options else OVERLAP
-        windows = plan_windows(probe.frames, size, overlap)
-        steps, passes = (4, 1) if self.supplies.distilled else (40, 3)
-        taken = cost(windows, probe.width, probe.height, steps, passes)
+        """Cut the video into windows, each a chunk, and estimate the work from their sizes.
+
+        Raises E_CAPACITY where it does not fit into memory, with the settings that would.
+        """
+        asked = _settled(probe.options, probe, (probe.width, probe.height))
+        load = presets.load_of(asked, probe.frames, (probe.width, probe.height), probe.speakers)
+        weighed, warnings = self._weighed(asked, load, probe.memory)
+        network, layout = Network(), Layout(probe.memory.offload == "block")
+        device, itemsize = "cuda", 2
+        if weighed:
+            network, layout = weighed.network, weighed.layout
+            device, itemsize = weighed.machine.device, weighed.machine.itemsize
         return Plan(
             engine=self.spec.name,
             width=probe.width,
             height=probe.height,
             fps=probe.fps,
             frames=probe.frames,
-            segments=cut_segments(chunks(windows), probe.fps),
-            windows=tuple(window.size for window in windows),
-            seconds=taken.seconds,
-            memory_bytes=taken.memory_bytes,
+            segments=cut_segments(chunks(load.windows), probe.fps),
+            windows=tuple(window.size for window in load.windows),
+            seconds=estimates.seconds(load, network, device, itemsize),
+            memory_bytes=estimates.peak(load, network, layout, itemsize).device,
             estimated=probe.estimated,
+            warnings=tuple(warnings),
+            moments=_moments(asked, load, probe.source_fps),
+            weights=weighed.identity if weighed else "",
         )
 
     def prepare(self, inputs: Inputs, plan: Plan, tick: Tick) -> Arrays:
-        """Encode prompt, picture and speech."""
-        from talkhead.engines.infinitetalk import checkpoint, prepared  # noqa: PLC0415 (torch)
-        from talkhead.engines.infinitetalk.options import Options  # noqa: PLC0415 (pydantic)
+        """Encode prompt, pictures and speech; raises E_PIPELINE_LOAD before any work."""
+        from talkhead.engines.infinitetalk import (  # noqa: PLC0415 (torch)
+            checkpoint,
+            prepared,
+            weighing,
+        )
 
-        options = inputs.options or Options()
-        files, cache = self.supplies.files, self.supplies.cache
-        place = checkpoint.placed(self.supplies.device, offload=False)
-        prompts = [inputs.prompt or PROMPT, inputs.negative_prompt or NEGATIVE_PROMPT]
+        supplies, speakers = self.supplies, len(inputs.speakers)
+        size = plan.width, plan.height
+        asked = _settled(inputs.options, inputs, size)
+        load = presets.load_of(asked, plan.frames, size, speakers)
+        choice = choice_of(asked, speakers)
+        weighed = weighing.weigh(supplies, choice, load, inputs.memory, asked["vae_tiling"])
+        # a job that goes on has to tile as it began, whatever is free then
+        asked |= {"seed": inputs.seed, "vae_tiling": weighed.layout.tiles}
+        asked["offload"] = inputs.memory.offload
+        place = checkpoint.placed(supplies.device, offload=False)
+        prompts = [inputs.prompt or PROMPT]
+        if asked["text_guidance"] != 1:  # else no pass reads it
+            prompts.append(inputs.negative_prompt or NEGATIVE_PROMPT)
         tick(0, 1)
-        text, negative = checkpoint.encode_texts(files, cache, prompts, place)
-        tick(0, 1)
-        looks = checkpoint.encode_picture(files, inputs.picture, place)
+        texts = checkpoint.encode_texts(supplies.files, supplies.prompts, prompts, place)
+        pictures = inputs.pictures if len(inputs.pictures) else [inputs.picture]
+        looks = checkpoint.encode_pictures(supplies.files, pictures, place, lambda: tick(0, 1))
+        speech = inputs.room(checkpoint.features_shape(supplies.files, speakers, plan.frames))
         tracks = [speaker.speech for speaker in inputs.speakers]
-        loud = options.normalize_loudness
-        speech = checkpoint.encode_speech(files, tracks, plan.frames, loud=loud, tick=tick)
-        distilled = self.supplies.distilled is not None
-        sampling = prepared.sampling_of(inputs.sampling, plan, distilled=distilled)
+        loud = asked["normalize_loudness"]
+        checkpoint.encode_speech(supplies.files, tracks, speech, loud=loud, tick=tick)
         return {
-            "picture": inputs.picture,
+            "pictures": np.asarray(pictures),
             "looks": looks.numpy(),
-            "text": text.numpy(),
-            "negative": negative.numpy(),
+            "text": texts[0].numpy(),
+            "negative": texts[-1].numpy(),
             "speech": speech,
             "boxes": prepared.boxes_of(inputs.speakers, plan),
-            "asked": prepared.asked_for(sampling, options.model_dump(), inputs.seed),
+            "asked": prepared.written(asked),
+            "warnings": np.asarray(checkpoint.lora_warnings(supplies.files, choice), np.str_),
         }
 
     def generate(
@@ -127,27 +146,67 @@ class InfiniteTalk:
         from talkhead.engines.infinitetalk import pipeline  # noqa: PLC0415 (torch)
         from talkhead.engines.infinitetalk.prepared import (  # noqa: PLC0415
             inputs_of,
+            read,
             settings_of,
         )
 
-        inputs, settings = inputs_of(prepared, plan), settings_of(prepared)
+        asked = read(prepared)
+        inputs = inputs_of(prepared, asked, plan)
         if state is not None and int(state["window"]) == len(inputs.windows):
             return
 
         def loading(_done: int, _total: int) -> None:
             tick(0, plan.frames)  # time goes by, and no frame is made
 
-        models = self._loaded(len(inputs.speech), loading)
-        for frames, left in pipeline.generate(models, inputs, settings, state, tick):
+        load = presets.load_of(asked, plan.frames, (plan.width, plan.height), len(inputs.speech))
+        models = self._loaded(asked, load, loading)
+        for frames, left in pipeline.generate(models, inputs, settings_of(asked), state, tick):
             yield Chunk(frames, left)
 
-    def _loaded(self, speakers: int, tick: Tick) -> "Models":
-        from talkhead.engines.infinitetalk import checkpoint  # noqa: PLC0415 (torch)
+    def _weighed(
+        self, asked: Mapping[str, Any], load: Load, memory: Fitting
+    ) -> tuple["Weighed | None", list[str]]:
+        """Return how a job fits here, None without its weights, and what to tell of it."""
+        choice, tiles = choice_of(asked, load.speakers), asked["vae_tiling"]
+        try:
+            located(self.supplies.files, choice)
+        except TalkheadError as error:
+            told = f"estimated from published sizes: {error.message}; {error.hint}"
+            return None, [told]
+        from talkhead.engines.infinitetalk import weighing  # noqa: PLC0415 (torch)
 
-        if speakers not in self._models:
+        weighed = weighing.weigh(self.supplies, choice, load, memory, tiles)
+        return weighed, fitting.told(weighed.layout, memory, tiles)
+
+    def _loaded(self, asked: Mapping[str, Any], load: Load, tick: Tick) -> "Models":
+        """Return the networks of a job; those of the last one, where they are the same."""
+        from talkhead.engines.infinitetalk import checkpoint, weighing  # noqa: PLC0415 (torch)
+
+        choice = choice_of(asked, load.speakers)
+        memory = Fitting(asked["offload"])
+        layout = weighing.weigh(self.supplies, choice, load, memory, asked["vae_tiling"]).layout
+        if (choice, layout.offload) not in self._models:
             self._models.clear()  # before the others are loaded: two do not fit
-            place = checkpoint.placed(self.supplies.device, offload=self.supplies.offload)
-            self._models[speakers] = checkpoint.load_models(
-                self.supplies.files, speakers, place, self.supplies.distilled, tick
+            place = checkpoint.placed(self.supplies.device, offload=layout.offload)
+            self._models[choice, layout.offload] = checkpoint.load_models(
+                self.supplies.files, choice, place, tick
             )
-        return self._models[speakers]
+        return self._models[choice, layout.offload]
+
+
+def _settled(options: Any, request: Probe | Inputs, size: tuple[int, int]) -> dict[str, Any]:
+    """Return a job's settings in one table."""
+    from talkhead.engines.infinitetalk.options import Options  # noqa: PLC0415 (pydantic)
+
+    given = (options or Options()).model_dump()
+    return presets.settled(given, request.quality, request.sampling, *size)
+
+
+def _moments(
+    asked: Mapping[str, Any], load: Load, source_fps: Fraction | None
+) -> tuple[float, ...]:
+    """Return when in its source each window looks; the official code counts frames instead."""
+    if source_fps is None:
+        return (0.0,)
+    rate = source_fps if asked["official"] else FPS
+    return tuple(float(window.start / rate) for window in load.windows)

@@ -4,7 +4,7 @@ Files are asked for by their ids in weights/manifest.toml, when they are needed.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,24 @@ from torch import Tensor
 from talkhead.engines import Picture, Tick
 from talkhead.engines.infinitetalk import keys
 from talkhead.engines.infinitetalk.audio import RATE, Samples, normalise
+from talkhead.engines.infinitetalk.choice import (
+    ADAPTERS,
+    BASE,
+    BASE_CONFIG,
+    ENCODER,
+    SPEECH,
+    SPEECH_CONFIG,
+    TEXT,
+    TOKENIZER,
+    VAE,
+    VISION,
+    Choice,
+    Files,
+)
 from talkhead.engines.infinitetalk.conditioning import pixels
 from talkhead.engines.infinitetalk.loudness import match_loudness
 from talkhead.engines.infinitetalk.pipeline import Models
+from talkhead.engines.infinitetalk.presets import LORAS
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.models import embeddings, lora, text, vision, wav2vec2
 from talkhead.models.loading import Source, load, shapes_of, stored
@@ -27,13 +42,8 @@ from talkhead.models.placement import Placement, settle, target_of
 from talkhead.models.wan_vae import Stills
 from talkhead.models.wan_vae_files import load_vae
 
-Files = Callable[[str], tuple[Path, ...]]  # of an id; raises E_PIPELINE_LOAD where they are not
-
-ADAPTERS = {1: "infinitetalk-single-adapter", 2: "infinitetalk-multi-adapter"}  # by speakers
-BASE, BASE_CONFIG = "wan-i2v", "wan-i2v-config"
-VAE, VISION = "wan-vae-comfy", "clip-vision-h"
-TEXT, TOKENIZER = "umt5-bf16", "wan-tokenizer"
-SPEECH, SPEECH_CONFIG = "wav2vec2-zh", "wav2vec2-zh-config"
+Features = NDArray[np.float32]
+Shapes = Mapping[str, tuple[int, ...]]  # by our names
 
 
 def placed(device: str, *, offload: bool) -> Placement:
@@ -44,64 +54,78 @@ def placed(device: str, *, offload: bool) -> Placement:
     return Placement(torch.device(device), dtype, offload=offload)
 
 
-def load_models(
-    files: Files, speakers: int, placement: Placement, distilled: str | None, tick: Tick
-) -> Models:
-    """Return the networks that make windows, for one or two speakers.
+def sources(files: Files, choice: Choice) -> tuple[Source, ...]:
+    """Return the transformer's files, the adapter's last."""
+    base = tuple(file for file in files(*BASE) if file.suffix == ".safetensors")
+    return Source(base, keys.OFFICIAL), Source(files(ADAPTERS[choice.speakers]), keys.OFFICIAL)
 
-    `distilled` is the id of a LoRA. `tick(done, total)` counts the transformer's tensors.
-    """
-    base = tuple(file for file in files(BASE) if file.suffix == ".safetensors")
-    sources = (Source(base, keys.OFFICIAL), Source(files(ADAPTERS[speakers]), keys.OFFICIAL))
-    layers = _config(files(SPEECH_CONFIG))["num_hidden_layers"]
-    sizes = keys.sizes_of(stored(sources), _config(files(BASE_CONFIG))["num_heads"], layers)
+
+def sizes(files: Files, found: Shapes) -> dict[str, Any]:
+    """Return the transformer's arguments for stored tensors of these shapes."""
+    layers = _config(files(*SPEECH_CONFIG))["num_hidden_layers"]
+    return keys.sizes_of(found, _config(files(*BASE_CONFIG))["num_heads"], layers)
+
+
+def load_models(files: Files, choice: Choice, placement: Placement, tick: Tick) -> Models:
+    """Return the networks that make windows. `tick(done, total)` counts tensors."""
+    parts = sources(files, choice)
+    arguments = sizes(files, stored(parts))
 
     def build() -> InfiniteTalkTransformer:
-        net: InfiniteTalkTransformer = InfiniteTalkTransformer(**sizes)
+        net: InfiniteTalkTransformer = InfiniteTalkTransformer(**arguments)
         return net
 
     with torch.device("meta"):
         wanted = shapes_of(build())
-    loras = [lora.Lora(file) for file in (files(distilled) if distilled else ())]
-    with lora.merging(lora.plan(loras, keys.LORA, wanted)) as mend:
+    with lora.merging(lora.plan(_loras(files, choice), keys.LORA, wanted)) as mend:
         target = target_of(InfiniteTalkTransformer, placement)
-        net = load(build, sources, target, mend, tick)
+        net = load(build, parts, target, mend, tick)
     settle(net, placement)
-    vae = load_vae(files(VAE)[0], placement.device, placement.dtype)
+    vae = load_vae(files(*VAE)[0], placement.device, placement.dtype)
     return Models(net, vae, Stills(vae))
 
 
+def lora_warnings(files: Files, choice: Choice) -> tuple[str, ...]:
+    """Return what the caller should know of a choice's LoRA, from its header."""
+    parts = sources(files, choice)
+    return lora.plan(_loras(files, choice), keys.LORA, stored(parts)).warnings
+
+
 def encode_texts(
-    files: Files, cache: Path, texts: Sequence[str], placement: Placement
+    files: Files, folders: Sequence[Path], texts: Sequence[str], placement: Placement
 ) -> list[Tensor]:
-    """Return f32 (tokens, dim) of each text; those of the cache need no encoder."""
+    """Return f32 (tokens, dim) of each text; those in one of the folders need no encoder."""
 
     def encoder(lacking: Sequence[str]) -> list[Tensor]:
-        model = text.load_encoder(files(TEXT), placement.device, placement.dtype)
-        (folder,) = {file.parent for file in files(TOKENIZER) if file.name == "tokenizer.json"}
+        model = text.load_encoder(files(*TEXT), placement.device, placement.dtype)
+        (folder,) = {file.parent for file in files(*TOKENIZER) if file.name == "tokenizer.json"}
         return text.encode(model, text.load_tokenizer(folder), lacking)
 
-    identity = f"{TEXT} {placement.dtype}"
-    return [rows.float() for rows in embeddings.prompts(cache, identity, texts, encoder)]
+    identity = f"{ENCODER} {placement.dtype}"
+    return [rows.float() for rows in embeddings.prompts(folders, identity, texts, encoder)]
 
 
-def encode_picture(files: Files, picture: Picture, placement: Placement) -> Tensor:
-    """Return f32 (1, tokens, dim): what CLIP sees in a picture."""
-    tower = vision.load_tower(files(VISION)[0], placement.device, placement.dtype)
-    return vision.encode(tower, pixels(picture)[None]).cpu()
+def encode_pictures(
+    files: Files, pictures: Iterable[Picture], placement: Placement, pulse: Callable[[], None]
+) -> Tensor:
+    """Return f32 (pictures, tokens, dim): what CLIP sees in each. `pulse` is called before each."""
+    tower = vision.load_tower(files(*VISION)[0], placement.device, placement.dtype)
+    looks = []
+    for picture in pictures:
+        pulse()
+        looks.append(vision.encode(tower, pixels(picture)[None]).cpu())
+    return torch.cat(looks)
 
 
 def encode_speech(
-    files: Files, tracks: Sequence[Samples], frames: int, *, loud: bool, tick: Tick
-) -> NDArray[np.float32]:
-    """Return f32 (speakers, frames, layers, channels) of tracks as long as the video; on the CPU.
+    files: Files, tracks: Sequence[Samples], features: Features, *, loud: bool, tick: Tick
+) -> None:
+    """Fill features f32 (speakers, frames, layers, channels) from tracks as long as the video.
 
-    With `loud`, the speech is brought to a common loudness first.
+    On the CPU. With `loud`, the speech is brought to a common loudness first.
     """
-    config = _config(files(SPEECH_CONFIG))
-    model = wav2vec2.build(config, load_file(files(SPEECH)[0]))
-    shape = len(tracks), frames, config["num_hidden_layers"], config["hidden_size"]
-    features = np.empty(shape, np.float32)
+    model = wav2vec2.build(_config(files(*SPEECH_CONFIG)), load_file(files(*SPEECH)[0]))
+    frames = features.shape[1]
     for index, track in enumerate(tracks):
 
         def advance(done: int, total: int, index: int = index) -> None:
@@ -109,7 +133,18 @@ def encode_speech(
 
         heard = match_loudness(track, RATE) if loud else track
         wav2vec2.features(model, normalise(heard), frames, features[index], advance)
-    return features
+
+
+def features_shape(files: Files, speakers: int, frames: int) -> tuple[int, ...]:
+    """Return the shape of speech features: speakers, frames, layers, channels."""
+    config = _config(files(*SPEECH_CONFIG))
+    return speakers, frames, config["num_hidden_layers"], config["hidden_size"]
+
+
+def _loras(files: Files, choice: Choice) -> list[lora.Lora]:
+    if choice.lora is None:
+        return []
+    return [lora.Lora(file, choice.strength, choice.alpha) for file in files(LORAS[choice.lora])]
 
 
 def _config(files: Sequence[Path]) -> dict[str, Any]:

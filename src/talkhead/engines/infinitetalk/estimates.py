@@ -1,43 +1,140 @@
-"""What a job will take, by arithmetic on the published network's sizes. Not measured yet."""
+"""What a job will take, by arithmetic on the network's sizes. Loads no torch.
+
+Held against measurements by benchmarks/infinitetalk_h200.py, once that is there.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from talkhead.engines.infinitetalk.windows import Window, latent_frames
+from talkhead.models.vae_sizes import Tiles, decoding_bytes
 
-DIM, LAYERS, FFN = 5120, 40, 13824
 PIXELS_PER_TOKEN = 16  # each way
-OTHER_TOKENS = 512 + 257 + 32  # text, image and sound, which every token attends to
-# Multiply-adds per token and layer: self-attention 4, text and image 2, sound 2, feed-forward.
-PROJECTIONS = 8 * DIM * DIM + 2 * DIM * FFN
+TEXT, IMAGE, SOUND = 512, 257, 32  # tokens that every token attends to; of sound, for each speaker
+STREAM = 14  # numbers held for each token and channel: stream, queries, keys, values, feed-forward
 VAE_FLOPS = 13.7e6  # per pixel and frame, encoding and decoding
-RATE = 540e12  # floating point operations a second: an H100 at 55 percent of its bfloat16 peak
-LOADING_SECONDS = 60.0
-WEIGHTS_BYTES = 18.9e9 * 2  # bfloat16
-KEYS_BYTES = 2.3e9  # of text, image and sound, all layers
-STREAM_BYTES = 14 * DIM * 2  # per token: the stream, queries, keys, values, feed-forward
-VAE_BYTES = 6_000  # per pixel: a piece of four frames in the decoder
+VAE_BYTES = 127e6 * 4
+TEXT_ENCODER = 5.7e9  # parameters of UMT5-xxl's encoder
+# Floating point operations a second: an H100 at 55 percent of its bfloat16 peak; a desktop's CPU.
+RATES = {"cuda": 540e12, "cpu": 2e11}
+LOADING_RATE = 1e9  # bytes a second
+OVERHEAD = 0.7e9  # bytes that CUDA and its libraries take for themselves
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """Estimates for one job."""
+class Network:
+    """Sizes of a transformer. The defaults are the published one's."""
 
-    seconds: float
-    memory_bytes: int  # of the GPU, at its peak
+    dim: int = 5120
+    layers: int = 40
+    ffn: int = 13824
+    parameters: int = 18_880_000_000
+    streamed: int = 18_560_000_000  # of those, the ones that may wait in main memory
+    block: int = 351_000_000  # of those, the ones of one block
+
+    def pass_flops(self, tokens: float, speakers: int = 1) -> float:
+        """Return the floating point operations of one pass over so many tokens."""
+        # Multiply-adds per token: self-attention 4, text and image 2, sound 2, feed-forward.
+        projections = 8 * self.dim**2 + 2 * self.dim * self.ffn
+        others = TEXT + IMAGE + SOUND * speakers
+        attention = 2 * self.dim * (tokens + others)  # queries by keys, and weights by values
+        return 2 * self.layers * tokens * (projections + attention)
 
 
-def cost(windows: Sequence[Window], width: int, height: int, steps: int, passes: int) -> Cost:
-    """Return what these windows of so many pixels take, on an H100."""
-    pixels = width * height
-    tokens = [latent_frames(window.size) * pixels / PIXELS_PER_TOKEN**2 for window in windows]
-    work = sum(steps * passes * pass_flops(count) for count in tokens)
-    work += sum(VAE_FLOPS * pixels * window.size for window in windows)
-    peak = WEIGHTS_BYTES + KEYS_BYTES + max(STREAM_BYTES * max(tokens), VAE_BYTES * pixels)
-    return Cost(LOADING_SECONDS + work / RATE, int(peak))
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one job asks of the network."""
+
+    windows: tuple[Window, ...]
+    width: int
+    height: int
+    speakers: int
+    steps: int
+    passes: int
+    cached_steps: bool = False  # TeaCache keeps what the blocks changed
+
+    @property
+    def pixels(self) -> int:
+        """Return the pixels of a frame."""
+        return self.width * self.height
+
+    def tokens(self, frames: int) -> int:
+        """Return the tokens of a window of so many frames."""
+        return latent_frames(frames) * self.pixels // PIXELS_PER_TOKEN**2
+
+    @property
+    def longest(self) -> int:
+        """Return the frames of the longest window."""
+        return max(window.size for window in self.windows)
 
 
-def pass_flops(tokens: float) -> float:
-    """Return the floating point operations of one pass over so many tokens."""
-    attention = 2 * DIM * (tokens + OTHER_TOKENS)  # queries by keys, and weights by values
-    return 2 * LAYERS * tokens * (PROJECTIONS + attention)
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the network is fitted into memory."""
+
+    offload: bool = False  # blocks wait in main memory
+    tiles: bool = False  # the VAE works in tiles
+
+    def __str__(self) -> str:
+        parts = ("memory.offload=block", self.offload), ("options.vae_tiling=true", self.tiles)
+        return " with ".join(name for name, on in parts if on) or "all of it there"
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """Bytes at the highest point."""
+
+    device: int
+    host: int  # besides, where the device is not the host
+
+
+def seconds(load: Load, network: Network, device: str, itemsize: int) -> float:
+    """Return how long a job takes on a device of that type, loading included."""
+    work = sum(
+        load.steps * load.passes * network.pass_flops(load.tokens(window.size), load.speakers)
+        + VAE_FLOPS * load.pixels * window.size
+        for window in load.windows
+    )
+    return network.parameters * itemsize / LOADING_RATE + work / RATES[device]
+
+
+def peak(load: Load, network: Network, layout: Layout, itemsize: int) -> Peak:
+    """Return the memory that a job takes at its peak, in numbers of `itemsize` bytes.
+
+    The encoder of text may need more than the rest; it is gone before the network is loaded.
+    """
+    resident = network.parameters
+    if layout.offload:
+        resident += 2 * network.block - network.streamed
+    tokens = load.tokens(load.longest)
+    stream = STREAM * tokens * network.dim
+    if load.cached_steps:
+        stream += load.passes * tokens * network.dim
+    vae = decoding_bytes(
+        load.height, load.width, load.longest, itemsize, Tiles() if layout.tiles else None
+    )
+    kept = resident + _keys(load, network)
+    making = kept * itemsize + VAE_BYTES + max(stream * itemsize, vae)
+    encoding = TEXT_ENCODER * itemsize
+    host = network.streamed * itemsize if layout.offload else 0
+    return Peak(int(OVERHEAD + max(making, encoding)), host)
+
+
+def _keys(load: Load, network: Network) -> int:
+    """Return the numbers in keys and values of text, image and sound, all layers."""
+    heard = SOUND * load.speakers * latent_frames(load.longest)
+    told = (2 if load.passes > 1 else 1) * TEXT + IMAGE + heard
+    return 2 * told * network.dim * network.layers
+
+
+def smaller(width: int, height: int, multiple: int, least: int) -> Sequence[tuple[int, int]]:
+    """Return sizes of about the same aspect, each smaller than the one before."""
+    found: list[tuple[int, int]] = []
+    for percent in range(90, 10, -10):
+        sides = [max(least, ceil(side * percent / 100 / multiple) * multiple)
+                 for side in (width, height)]  # fmt: skip
+        size = sides[0], sides[1]
+        if size not in found and size[0] * size[1] < width * height:
+            found.append(size)
+    return found

@@ -1,6 +1,6 @@
 """What a request may set on the InfiniteTalk engine."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -46,7 +46,28 @@ class Options(Strict):
     apg_norm_threshold: Annotated[float, Field(gt=0, le=1000)] = Field(
         55.0, description="its limit of the norm"
     )
-    vae_tiling: bool = Field(False, description="encode and decode in tiles, for less memory")
+    vae_tiling: bool | None = Field(
+        None, description="encode and decode in tiles, for less memory; unset: where it is needed"
+    )
+    lora: Literal["auto", "none", "rank64", "rank256", "t2v-rank32", "fusionx"] = Field(
+        "auto", description="the LoRA that makes few steps enough; auto: the quality's own"
+    )
+    lora_strength: Annotated[float, Field(ge=-2, le=2)] = Field(
+        1.0, description="how strongly it changes the network"
+    )
+    lora_alpha: Literal["ignore", "standard"] = Field(
+        "ignore", description="whether its alpha scales it; the official code ignores it"
+    )
+    short_tail: bool = Field(
+        False,
+        description="make the last window only as long as it is needed: faster, a little off what "
+        "the network was trained with",
+    )
+    official: bool = Field(
+        False,
+        description="as the official code has it, for comparison: noise of all windows from one "
+        "generator, boxes read as rows and columns, a source video read by frame numbers",
+    )
 
     @model_validator(mode="after")
     def _goes_on(self) -> Self:

@@ -11,41 +11,31 @@ from numpy.typing import NDArray
 from talkhead.engines import Arrays, Box, Plan, Speaker
 from talkhead.engines.infinitetalk.conditioning import grid_masks, speaker_boxes, speaker_masks
 from talkhead.engines.infinitetalk.pipeline import Inputs, Settings
-from talkhead.engines.infinitetalk.windows import plan_windows
+from talkhead.engines.infinitetalk.presets import windows_of
+from talkhead.engines.infinitetalk.upstream import OFFICIAL, Upstream
 from talkhead.models.passes import Guidance, Projection
 from talkhead.models.vae_sizes import Tiles
 
+Asked = Mapping[str, Any]  # a job's settings: presets.settled, and its seed
+
 PIXELS_PER_LATENT = 8
-LARGE = 640 * 960  # pixels, from which on the network's larger training size is meant
-SHIFT, LARGE_SHIFT = 7.0, 11.0
-FULL = {"steps": 40, "text_guidance": 5.0, "audio_guidance": 4.0}
-DISTILLED = {"steps": 4, "text_guidance": 1.0, "audio_guidance": 1.0}  # one pass a step
-
-
-def sampling_of(given: Mapping[str, Any], plan: Plan, *, distilled: bool) -> dict[str, Any]:
-    """Return a request's sampling, with our own numbers where it says nothing."""
-    large = plan.width * plan.height >= LARGE
-    own = DISTILLED if distilled else FULL
-    shift = LARGE_SHIFT if large and not distilled else SHIFT
-    return {**own, "shift": shift, **given}
 
 
 def boxes_of(speakers: Sequence[Speaker], plan: Plan) -> NDArray[np.float32]:
-    """Return f32 (speakers, 4) of two speakers: their faces' boxes, or left and right; else none.
+    """Return f32 (speakers, 4) of two speakers: where they are, or left and right; else none.
 
     Pixels of the plan's picture: x0, y0, x1, y1.
     """
     if len(speakers) < 2:
         return np.zeros((0, 4), np.float32)
-    faces = [speaker.face for speaker in speakers]
     halves = speaker_boxes(plan.height, plan.width)
-    boxes = [face.box if face else half for face, half in zip(faces, halves, strict=True)]
+    known = [speaker.box or (speaker.face and speaker.face.box) for speaker in speakers]
+    boxes = [box or half for box, half in zip(known, halves, strict=True)]
     return np.asarray(boxes, np.float32)
 
 
-def settings_of(prepared: Arrays) -> Settings:
+def settings_of(asked: Asked) -> Settings:
     """Return how the frames are made."""
-    asked = _asked(prepared)
     projection = Projection(asked["apg_momentum"], asked["apg_norm_threshold"])
     return Settings(
         steps=asked["steps"],
@@ -57,19 +47,19 @@ def settings_of(prepared: Arrays) -> Settings:
         color_strength=asked["color_strength"],
         audio_scale=asked["audio_scale"],
         tiles=Tiles() if asked["vae_tiling"] else None,
+        upstream=OFFICIAL if asked["official"] else Upstream(),
     )
 
 
-def inputs_of(prepared: Arrays, plan: Plan) -> Inputs:
+def inputs_of(prepared: Arrays, asked: Asked, plan: Plan) -> Inputs:
     """Return what the frames are made of."""
-    asked = _asked(prepared)
     boxes = [Box(*sides) for sides in prepared["boxes"].tolist()]
-    masks = speaker_masks(plan.height, plan.width, boxes)
+    masks = speaker_masks(plan.height, plan.width, boxes, boxes_as_rows=asked["official"])
     rows, columns = plan.height // PIXELS_PER_LATENT, plan.width // PIXELS_PER_LATENT
     return Inputs(
-        windows=plan_windows(plan.frames, asked["window"], asked["motion_frames"]),
-        pictures=[prepared["picture"]],
-        looks=torch.from_numpy(prepared["looks"]),
+        windows=windows_of(asked, plan.frames),
+        pictures=list(prepared["pictures"]),
+        looks=torch.from_numpy(np.array(prepared["looks"])),
         text=torch.from_numpy(prepared["text"]),
         negative=torch.from_numpy(prepared["negative"]),
         speech=list(prepared["speech"]),
@@ -77,11 +67,12 @@ def inputs_of(prepared: Arrays, plan: Plan) -> Inputs:
     )
 
 
-def asked_for(sampling: Mapping[str, Any], options: Mapping[str, Any], seed: int) -> np.ndarray:
-    """Return all settings of a job as one array of text."""
-    return np.asarray(json.dumps({**options, **sampling, "seed": seed}), np.str_)
+def written(asked: Asked) -> np.ndarray:
+    """Return a job's settings as an array of text."""
+    return np.asarray(json.dumps(asked), np.str_)
 
 
-def _asked(prepared: Arrays) -> dict[str, Any]:
+def read(prepared: Arrays) -> dict[str, Any]:
+    """Return what `written` made one of."""
     asked: dict[str, Any] = json.loads(str(prepared["asked"]))
     return asked

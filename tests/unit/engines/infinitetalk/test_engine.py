@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from support import installation
-from talkhead.engines import Arrays, Box, Chunk, Face, Inputs, Plan, Probe, Speaker
-from talkhead.engines.infinitetalk import InfiniteTalk, Supplies
+from talkhead.engines import Arrays, Box, Chunk, Face, Fitting, Inputs, Plan, Probe, Speaker
+from talkhead.engines.infinitetalk import InfiniteTalk, checkpoint, weighing
+from talkhead.engines.infinitetalk.choice import Choice
+from talkhead.engines.infinitetalk.estimates import Layout
 from talkhead.engines.infinitetalk.options import Options
-from talkhead.engines.infinitetalk.prepared import sampling_of, settings_of
+from talkhead.engines.infinitetalk.prepared import read, settings_of
 from talkhead.errors import Code, TalkheadError
 from talkhead.models.passes import Guidance
 
 WIDTH, HEIGHT, FRAMES = 48, 32, 70
-OPTIONS = Options(window=17, motion_frames=5)
-SAMPLING = {"steps": 2, "text_guidance": 3.0, "audio_guidance": 2.0, "seed": 5}
+OPTIONS = Options(window=17, motion_frames=5, lora="none")
+SAMPLING = {"steps": 2, "text_guidance": 3.0, "audio_guidance": 2.0}
 
 
 def quiet(_done: int, _total: int) -> None:
@@ -32,14 +34,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> installation.Files:
 
 @pytest.fixture(scope="module")
 def engine(files: installation.Files, tmp_path_factory: pytest.TempPathFactory) -> InfiniteTalk:
-    return InfiniteTalk(supplies(files, tmp_path_factory.mktemp("cache")))
+    return InfiniteTalk(installation.supplies(files, tmp_path_factory.mktemp("cache")))
 
 
-def supplies(files: installation.Files, cache: Path, **more: Any) -> Supplies:
-    return Supplies(installation.finder(files), cache, device="cpu", **more)
-
-
-def planned(engine: InfiniteTalk, frames: int = FRAMES) -> Plan:
+def planned(engine: InfiniteTalk, frames: int = FRAMES, **more: Any) -> Plan:
     probe = Probe(
         width=WIDTH,
         height=HEIGHT,
@@ -48,7 +46,7 @@ def planned(engine: InfiniteTalk, frames: int = FRAMES) -> Plan:
         faces=(),
         speech_seconds=frames / 25,
         estimated=False,
-        options=OPTIONS,
+        **{"options": OPTIONS, "sampling": SAMPLING, **more},
     )
     return engine.plan(probe)
 
@@ -102,37 +100,38 @@ def test_speakers_are_looked_for_in_their_boxes(engine: InfiniteTalk) -> None:
 def test_prompts_that_were_encoded_need_no_encoder(
     files: installation.Files, tmp_path: Path
 ) -> None:
-    plan, inputs = planned(InfiniteTalk(supplies(files, tmp_path)), 17), given(17)
-    first = InfiniteTalk(supplies(files, tmp_path)).prepare(inputs, plan, quiet)
+    plan, inputs = planned(InfiniteTalk(installation.supplies(files, tmp_path)), 17), given(17)
+    first = InfiniteTalk(installation.supplies(files, tmp_path)).prepare(inputs, plan, quiet)
     lean = {name: paths for name, paths in files.items() if name != "umt5-bf16"}
-    engine = InfiniteTalk(supplies(lean, tmp_path))
+    engine = InfiniteTalk(installation.supplies(lean, tmp_path))
     assert np.array_equal(engine.prepare(inputs, plan, quiet)["text"], first["text"])
+    plain = replace(inputs, negative_prompt="smiling", sampling={**SAMPLING, "text_guidance": 1.0})
+    engine.prepare(plain, plan, quiet)  # which reads no negative prompt
     with pytest.raises(TalkheadError) as caught:
         engine.prepare(replace(inputs, prompt="smiling"), plan, quiet)
     assert caught.value.code == Code.WEIGHTS
 
 
-def test_models_are_loaded_once_for_as_many_speakers(
-    files: installation.Files, tmp_path: Path
+def test_models_are_loaded_once_for_jobs_that_are_alike(
+    engine: InfiniteTalk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    find = installation.finder(files)
+    loaded: list[tuple[int, str | None]] = []
+    load = checkpoint.load_models
 
-    def counting(name: str) -> tuple[Path, ...]:
-        asked.append(name)
-        return find(name)
+    def counting(files: Any, choice: Choice, *rest: Any) -> Any:
+        loaded.append((choice.speakers, choice.lora))
+        return load(files, choice, *rest)
 
-    engine = InfiniteTalk(replace(supplies(files, tmp_path), files=counting))
-    plan = planned(engine, 5)
-    jobs = {count: engine.prepare(given(5, count), plan, quiet) for count in (1, 2)}
-    assert "wan-i2v" not in asked
-    for count in (1, 1, 2, 2, 1):
-        made(engine, jobs[count], plan)
-    assert [name for name in asked if "adapter" in name] == [
-        "infinitetalk-single-adapter",
-        "infinitetalk-multi-adapter",
-        "infinitetalk-single-adapter",
-    ]
+    monkeypatch.setattr(checkpoint, "load_models", counting)
+    fresh = InfiniteTalk(engine.supplies)
+    plan = planned(fresh, 5)
+    changed = OPTIONS.model_copy(update={"lora": "rank64"})
+    one, two = (fresh.prepare(given(5, count), plan, quiet) for count in (1, 2))
+    other = fresh.prepare(given(5, options=changed), plan, quiet)
+    assert not loaded
+    for job in (one, one, two, two, other, other, one):
+        made(fresh, job, plan)
+    assert loaded == [(1, None), (2, None), (1, "rank64"), (1, None)]
 
 
 def test_settings_reach_the_frames(engine: InfiniteTalk) -> None:
@@ -158,35 +157,121 @@ def test_settings_reach_the_frames(engine: InfiniteTalk) -> None:
         assert not np.array_equal(frames(**settings), plain), settings
 
 
-def test_a_distilled_model_needs_few_steps(engine: InfiniteTalk) -> None:
-    fast = InfiniteTalk(replace(engine.supplies, distilled="lightx2v-i2v-rank64"))
-    slow, quick = planned(engine), planned(fast)
-    assert quick.seconds < slow.seconds
-    assert quick.memory_bytes == slow.memory_bytes
-    plan, plain = planned(fast, 9), given(9, sampling={})
-    prepared = fast.prepare(plain, plan, quiet)
-    settings = settings_of(prepared)
-    assert (settings.steps, settings.guidance, settings.shift) == (4, Guidance(1, 1), 7)
-    frames = made(fast, prepared, plan)[0].frames
-    assert not np.array_equal(frames, made(engine, prepared, plan)[0].frames)
+def test_quality_decides_where_the_request_says_nothing(engine: InfiniteTalk) -> None:
+    seconds = {}
+    for quality, steps, guidance in (
+        ("draft", 2, Guidance(1, 1)),
+        ("fast", 4, Guidance(1, 1)),
+        ("balanced", 8, Guidance(1, 2)),
+        ("best", 40, Guidance(5, 4)),
+    ):
+        more = {"sampling": {}, "options": Options(window=17, motion_frames=5), "quality": quality}
+        plan = planned(engine, 9, **more)
+        settings = settings_of(read(engine.prepare(given(9, **more), plan, quiet)))
+        assert (settings.steps, settings.guidance, settings.shift) == (steps, guidance, 7)
+        seconds[quality] = plan.seconds
+    assert sorted(seconds, key=seconds.__getitem__) == ["draft", "fast", "balanced", "best"]
 
 
-def test_own_numbers_where_the_request_has_none(engine: InfiniteTalk) -> None:
-    for width, height, shift in ((832, 448, 7), (1280, 720, 11)):
-        plan = replace(planned(engine, 9), width=width, height=height)
-        assert sampling_of({"steps": 8}, plan, distilled=False) == {
-            "steps": 8, "text_guidance": 5.0, "audio_guidance": 4.0, "shift": shift,
-        }  # fmt: skip
+def test_a_lora_changes_the_frames_and_is_told_of(engine: InfiniteTalk) -> None:
+    plan = planned(engine, 9)
+
+    def frames(**more: Any) -> np.ndarray:
+        options = OPTIONS.model_copy(update=more)
+        return made(engine, engine.prepare(given(9, options=options), plan, quiet), plan)[0].frames
+
+    plain, lora = frames(), frames(lora="rank64")
+    assert not np.array_equal(plain, lora)
+    assert np.array_equal(plain, frames(lora="rank64", lora_strength=0.0))
+    # the file's alpha is half its rank
+    assert np.array_equal(
+        frames(lora="rank64", lora_alpha="standard"), frames(lora="rank64", lora_strength=0.5)
+    )
+    options = OPTIONS.model_copy(update={"lora": "rank64"})
+    (told,) = engine.prepare(given(9, options=options), plan, quiet)["warnings"]
+    assert "alpha" in told
 
 
 def test_blocks_that_wait_in_main_memory_make_the_same_frames(engine: InfiniteTalk) -> None:
     plan = planned(engine, 20)
-    prepared = engine.prepare(given(20), plan, quiet)
-    streamed = InfiniteTalk(replace(engine.supplies, offload=True))
-    for one, other in zip(
-        made(engine, prepared, plan), made(streamed, prepared, plan), strict=True
-    ):
+    plain, streamed = (
+        made(engine, engine.prepare(given(20, memory=Fitting(offload)), plan, quiet), plan)
+        for offload in ("none", "block")
+    )
+    for one, other in zip(plain, streamed, strict=True):
         assert np.array_equal(one.frames, other.frames)
+
+
+def test_a_video_is_followed_by_its_time(engine: InfiniteTalk) -> None:
+    plan = planned(engine, 40, source_fps=Fraction(50))
+    assert plan.moments == (0.0, 12 / 25, 24 / 25)
+    official = OPTIONS.model_copy(update={"official": True})
+    by_index = planned(engine, 40, source_fps=Fraction(50), options=official)
+    assert by_index.moments == (0.0, 12 / 50, 24 / 50)
+    assert planned(engine, 40).moments == (0.0,)
+    still = given(40)
+    shown = np.stack([still.picture, 255 - still.picture, still.picture // 2])
+    moving = engine.prepare(replace(still, pictures=shown), plan, quiet)
+    assert len(moving["looks"]) == len(moving["pictures"]) == 3
+    one, other = made(engine, moving, plan), made(engine, engine.prepare(still, plan, quiet), plan)
+    assert np.array_equal(one[0].frames, other[0].frames)
+    assert not np.array_equal(one[1].frames, other[1].frames)
+    again = made(engine, moving, plan, one[1].state)
+    assert np.array_equal(again[0].frames, one[2].frames)
+
+
+def test_the_official_way_is_another(engine: InfiniteTalk) -> None:
+    plan = planned(engine, 20)
+    official = OPTIONS.model_copy(update={"official": True})
+    jobs = [engine.prepare(given(20, options=o), plan, quiet) for o in (OPTIONS, official)]
+    one, other = (made(engine, job, plan) for job in jobs)
+    assert not np.array_equal(one[1].frames, other[1].frames)
+    again = made(engine, jobs[1], plan, other[0].state)
+    assert np.array_equal(again[0].frames, other[1].frames)  # its generator is wound on
+
+
+def test_a_short_tail_costs_less(engine: InfiniteTalk) -> None:
+    short = OPTIONS.model_copy(update={"short_tail": True})
+    whole, less = planned(engine, 20), planned(engine, 20, options=short)
+    assert (whole.windows, less.windows) == ((17, 17), (17, 9))
+    assert less.seconds < whole.seconds
+    job = engine.prepare(given(20, options=short), less, quiet)
+    assert sum(len(chunk.frames) for chunk in made(engine, job, less)) == 20
+
+
+def test_without_weights_there_is_a_plan_and_no_work(
+    files: installation.Files, tmp_path: Path
+) -> None:
+    lean = {name: paths for name, paths in files.items() if name != "infinitetalk-multi-adapter"}
+    engine = InfiniteTalk(installation.supplies(lean, tmp_path))
+    assert planned(engine, 17).warnings == ()
+    plan = planned(engine, 17, speakers=2)
+    assert "infinitetalk-multi-adapter is not there; pull it" in plan.warnings[0]
+    assert plan.memory_bytes > 30e9  # of the published network
+    with pytest.raises(TalkheadError) as caught:
+        engine.prepare(given(17, speakers=2), plan, quiet)
+    assert caught.value.code == Code.WEIGHTS
+
+
+def test_what_does_not_fit_is_refused_before_it_begins(
+    engine: InfiniteTalk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weighing, "available", lambda _device: 100_000)
+    before = Plan("infinitetalk", WIDTH, HEIGHT, Fraction(25), 17, (17,), (17,), 1, 1)
+    for work in (planned, lambda engine: engine.prepare(given(17), before, quiet)):
+        with pytest.raises(TalkheadError) as caught:
+            work(engine)
+        assert caught.value.code == Code.CAPACITY
+        assert not caught.value.retryable
+
+
+def test_tiles_stay_as_the_job_began(engine: InfiniteTalk, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(engine, 9)
+    chosen = Layout(tiles=True)
+    monkeypatch.setattr(weighing, "choose", lambda *_: chosen)
+    job = engine.prepare(given(9), plan, quiet)
+    monkeypatch.undo()
+    assert settings_of(read(job)).tiles is not None
 
 
 def test_a_tick_can_stop_it(engine: InfiniteTalk) -> None:

@@ -1,7 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
-from talkhead.engines.infinitetalk.estimates import cost, pass_flops
+from talkhead.engines.infinitetalk.estimates import Layout, Load, Network, peak, seconds, smaller
 from talkhead.engines.infinitetalk.windows import plan_windows
+
+NETWORK = Network()
+LOAD = Load(plan_windows(81), 832, 480, 1, 4, 1)
 
 
 @pytest.mark.parametrize(
@@ -10,15 +15,37 @@ from talkhead.engines.infinitetalk.windows import plan_windows
 )
 def test_operations_of_a_pass(width: int, height: int, teraflops: float) -> None:
     """The figures of the official network at 81 frames, counted by hand."""
-    tokens = 21 * width * height / 256
-    assert pass_flops(tokens) / 1e12 == pytest.approx(teraflops, rel=0.01)
+    tokens = replace(LOAD, width=width, height=height).tokens(81)
+    assert NETWORK.pass_flops(tokens) / 1e12 == pytest.approx(teraflops, rel=0.01)
 
 
-def test_cost_grows_with_windows_steps_and_passes() -> None:
-    one, three = plan_windows(81), plan_windows(225)
-    small = cost(one, 832, 480, 4, 1)
-    assert cost(one, 832, 480, 8, 1).seconds > small.seconds
-    assert cost(one, 832, 480, 4, 2).seconds > small.seconds
-    assert cost(three, 832, 480, 4, 1).seconds > small.seconds
-    assert cost(three, 832, 480, 4, 1).memory_bytes == small.memory_bytes
-    assert cost(one, 1280, 720, 4, 1).memory_bytes > small.memory_bytes > 38e9
+def test_work_grows_with_windows_steps_and_passes() -> None:
+    def taken(**more: object) -> float:
+        return seconds(replace(LOAD, **more), NETWORK, "cuda", 2)
+
+    for more in ({"steps": 8}, {"passes": 2}, {"windows": plan_windows(225)}):
+        assert taken(**more) > taken()
+    assert seconds(LOAD, NETWORK, "cpu", 4) > taken()
+
+
+def test_memory_goes_down_with_offload_and_tiles() -> None:
+    def taken(load: Load = LOAD, **layout: bool) -> float:
+        return peak(load, NETWORK, Layout(**layout), 2).device / 1e9
+
+    assert 40 < taken() < 50
+    large = replace(LOAD, width=1280, height=720)
+    assert taken(large) > taken()
+    assert taken(replace(LOAD, windows=plan_windows(225))) == taken()
+    assert taken(large, offload=True) < 24
+    brief = replace(large, windows=plan_windows(225, 33))  # where decoding is the peak
+    assert taken(brief, offload=True, tiles=True) < taken(brief, offload=True)
+    assert peak(LOAD, NETWORK, Layout(offload=True), 2).host == pytest.approx(37e9, rel=0.02)
+    assert peak(LOAD, NETWORK, Layout(), 2).host == 0
+
+
+def test_smaller_sizes_keep_the_aspect() -> None:
+    found = smaller(1280, 720, 16, 256)
+    assert found[0] == (1152, 656)
+    assert all(w % 16 == h % 16 == 0 and min(w, h) >= 256 for w, h in found)
+    assert [w * h for w, h in found] == sorted((w * h for w, h in found), reverse=True)
+    assert not smaller(256, 256, 16, 256)

@@ -1,0 +1,109 @@
+"""Whether a job fits into memory, and how: what the request leaves open is chosen here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from talkhead.engines import Fitting
+from talkhead.engines.infinitetalk.estimates import Layout, Load, Network, Peak, peak, smaller
+from talkhead.errors import Code, TalkheadError
+
+SHOWN = 3  # settings in a hint
+# From the fastest on; the last is for where blocks may not wait.
+LAYOUTS = (Layout(), Layout(offload=True), Layout(offload=True, tiles=True), Layout(tiles=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a job is to run, and how much room there is."""
+
+    device: str  # cuda or cpu
+    itemsize: int  # bytes of a number in weights
+    free: int  # bytes of the device
+    host_free: int  # bytes of main memory; the device's where that is the host
+
+
+def choose(
+    load: Load, network: Network, asked: Fitting, tiles: bool | None, machine: Machine
+) -> Layout:
+    """Return the first layout that the request allows and that fits.
+
+    Raises E_CAPACITY with the settings that would fit, E_UNSUPPORTED for a quantisation.
+    """
+    if asked.quant is not None:
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            f"memory.quant: infinitetalk loads no {asked.quant} weights in this version",
+            "leave it out; memory.offload=block fits small cards",
+            fields=["memory.quant"],
+        )
+    allowed = [
+        layout
+        for layout in LAYOUTS
+        if asked.offload in ("auto", "block" if layout.offload else "none")
+        and tiles in (None, layout.tiles)
+    ]
+    if tiles:
+        allowed.reverse()  # blocks wait only where tiles alone do not do
+    for layout in allowed:
+        if fits(peak(load, network, layout, machine.itemsize), machine):
+            return layout
+    smallest = min(allowed, key=lambda one: peak(load, network, one, machine.itemsize).device)
+    raise _refused(load, network, smallest, machine)
+
+
+def fits(needed: Peak, machine: Machine) -> bool:
+    """Return whether there is room for a peak."""
+    if machine.device == "cpu":
+        return needed.device + needed.host <= machine.free
+    return needed.device <= machine.free and needed.host <= machine.host_free
+
+
+def told(layout: Layout, asked: Fitting, tiles: bool | None) -> list[str]:
+    """Return what to tell of a layout that was not asked for."""
+    chosen = []
+    if layout.offload and asked.offload == "auto":
+        chosen.append("blocks wait in main memory (memory.offload=block), which is slower")
+    if layout.tiles and tiles is None:
+        chosen.append("the VAE works in tiles (options.vae_tiling)")
+    return [f"to fit into memory, {' and '.join(chosen)}"] if chosen else []
+
+
+def _refused(load: Load, network: Network, layout: Layout, machine: Machine) -> TalkheadError:
+    needed = peak(load, network, layout, machine.itemsize)
+    where = "main" if machine.device == "cpu" else "GPU"
+    message = (
+        f"{load.width}x{load.height} needs about {_gb(needed.device)} of {where} memory, "
+        f"and {_gb(machine.free)} are free"
+    )
+    if machine.device != "cpu" and needed.device <= machine.free:
+        message = (
+            f"blocks that wait in main memory need about {_gb(needed.host)} of it, "
+            f"and {_gb(machine.host_free)} are free"
+        )
+    found = list(_that_fit(load, network, layout, machine))
+    hint = f"what would fit: {'; or '.join(found[:SHOWN])}" if found else (
+        "no setting of this version fits: use a machine with more memory"
+    )  # fmt: skip
+    fields = ["size", "memory.offload"]
+    return TalkheadError(Code.CAPACITY, message, hint, fields=fields, retryable=False)
+
+
+def _that_fit(load: Load, network: Network, tried: Layout, machine: Machine) -> Iterator[str]:
+    """Yield settings that would fit, in the order in which they cost."""
+    for layout in LAYOUTS[1:3]:
+        needed = peak(load, network, layout, machine.itemsize)
+        if layout != tried and fits(needed, machine):
+            yield f"{layout} ({_gb(needed.device)})"
+    for layout in (tried, Layout(offload=True, tiles=True)):
+        for width, height in smaller(load.width, load.height, 16, 256):
+            needed = peak(
+                replace(load, width=width, height=height), network, layout, machine.itemsize
+            )
+            if fits(needed, machine):
+                more = "" if layout == tried else f" with {layout}"
+                yield f"size={width}x{height}{more} ({_gb(needed.device)})"
+                return
+
+
+def _gb(count: float) -> str:
+    return f"{count / 1e9:.1f} GB"
