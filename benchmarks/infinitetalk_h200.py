@@ -1,0 +1,228 @@
+"""InfiniteTalk at full size on one GPU: time of a forward and of a window, peak memory.
+
+Random weights (no result depends on them), 81 frames, bfloat16; ceilings are measured
+in the same run. docs/engines/infinitetalk.md quotes the results; predicted peaks
+(engines/infinitetalk/estimates.py) are held against measured ones.
+
+Runs where there is torch and diffusers: PYTHONPATH=src python benchmarks/infinitetalk_h200.py
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor, nn
+
+from _machine import facts
+from talkhead.engines.infinitetalk import estimates, pipeline
+from talkhead.engines.infinitetalk.conditioning import grid_masks, speaker_boxes, speaker_masks
+from talkhead.engines.infinitetalk.estimates import Layout, Load, Network
+from talkhead.engines.infinitetalk.pipeline import Inputs, Models, Settings
+from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
+from talkhead.engines.infinitetalk.windows import plan_windows
+from talkhead.models.passes import Guidance
+from talkhead.models.placement import Placement, compile_blocks, settle, target_of
+from talkhead.models.wan_vae import Stills, channels_last
+
+CUDA, BF16 = torch.device("cuda"), torch.bfloat16
+SIZES = ((640, 640), (832, 480), (1280, 720))
+REPEATS = 3
+Say = Callable[..., None]
+
+
+def random_weights(model: nn.Module, target: Callable[[str], Any]) -> nn.Module:
+    """Return a model of meta tensors with small random weights where each belongs."""
+    generator = torch.Generator("cuda").manual_seed(1)
+    for name, parameter in list(model.named_parameters()):
+        place = target(name)
+        value = torch.empty(parameter.shape, dtype=place.dtype, device=CUDA)
+        value = value.normal_(0, 0.02, generator=generator).to(place.device)
+        path, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(path), leaf, nn.Parameter(value, requires_grad=False))
+    return model.eval()
+
+
+def transformer(placement: Placement) -> InfiniteTalkTransformer:
+    """Return the published network, random."""
+    with torch.device("meta"):
+        model = InfiniteTalkTransformer()
+    random_weights(model, target_of(InfiniteTalkTransformer, placement))
+    settle(model, placement)
+    return model
+
+
+def vae() -> AutoencoderKLWan:
+    """Return the published VAE, random."""
+    torch.manual_seed(2)
+    with CUDA:
+        model = AutoencoderKLWan().to(BF16).eval().requires_grad_(False)
+    channels_last(model)
+    return model
+
+
+def inputs(width: int, height: int, speakers: int, frames: int) -> Inputs:
+    """Return random inputs of a job."""
+    made = torch.Generator().manual_seed(3)
+    rows, columns = height // 8, width // 8
+    masks = speaker_masks(height, width, speaker_boxes(height, width)[: 2 * (speakers > 1)])
+    return Inputs(
+        windows=plan_windows(frames),
+        pictures=[np.random.default_rng(4).integers(0, 256, (height, width, 3), np.uint8)],
+        looks=torch.randn(1, 257, 1280, generator=made),
+        text=torch.randn(40, 4096, generator=made),
+        negative=torch.randn(120, 4096, generator=made),
+        speech=list(torch.randn(speakers, frames, 12, 768, generator=made).numpy()),
+        masks=grid_masks(masks, rows, columns) if speakers > 1 else None,
+    )
+
+
+@contextmanager
+def peak() -> Iterator[list[float]]:
+    """Yield a list that gets the peak of memory in 10^9 bytes."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    found: list[float] = []
+    yield found
+    torch.cuda.synchronize()
+    found.append(torch.cuda.max_memory_allocated() / 1e9)
+
+
+def timed(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Return the median of seconds, after one run that does not count."""
+    work()
+    taken = []
+    for _ in range(repeats):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def ceilings(say: Say) -> float:
+    """Measure a large product and a copy; return the former in FLOP/s."""
+    a, b = (torch.randn(8192, 8192, device=CUDA, dtype=BF16) for _ in range(2))
+    flops = 2 * 8192**3 / timed(lambda: a @ b, 20)
+    source = torch.empty(2**32, dtype=torch.uint8, device=CUDA)
+    rate = 2 * 2**32 / timed(source.clone, 5)
+    say("ceilings", bf16_tflops=round(flops / 1e12), copy_tb_s=round(rate / 1e12, 2))
+    return flops
+
+
+@torch.inference_mode()
+def conditions(models: Models, job: Any) -> tuple[Tensor, Tensor, Any]:
+    """Return noise, a time and the condition of the first window's only pass."""
+    known = pipeline._known(models, job, 0)
+    noise = torch.randn(1, *known.shape, device=CUDA)
+    (told_of,) = pipeline._conditions(models, job, 0, known).values()
+    return noise, torch.tensor([700.0], device=CUDA), told_of
+
+
+@torch.inference_mode()
+def forward(models: Models, size: tuple[int, int], speakers: int, ceiling: float) -> dict[str, Any]:
+    """Return time, share of the ceiling and memory of one forward."""
+    width, height = size
+    told = inputs(width, height, speakers, 81)
+    job = pipeline.ready(models, told, Settings(4, 7.0, Guidance(1, 1), 5))
+    noise, t, condition = conditions(models, job)
+    with peak() as memory:
+        seconds = timed(lambda: models.transformer(noise, t, condition))
+    load = Load(told.windows, width, height, speakers, 4, 1)
+    flops = Network().pass_flops(load.tokens(81), speakers)
+    return {
+        "size": f"{width}x{height}",
+        "speakers": speakers,
+        "seconds": round(seconds, 3),
+        "mfu": round(flops / seconds / ceiling, 3),
+        "peak_gb": round(memory[0], 2),
+    }
+
+
+@torch.inference_mode()
+def window(models: Models, size: tuple[int, int], layout: Layout) -> dict[str, Any]:
+    """Return seconds of two windows and what they consist of, and predicted and measured peak."""
+    told = inputs(*size, 1, 153)
+    settings = Settings(4, 7.0, Guidance(1, 1), 5)
+    marks: list[tuple[int, float]] = []  # steps done, and when
+
+    def mark(steps: int) -> None:
+        torch.cuda.synchronize()
+        marks.append((steps, time.perf_counter()))
+
+    with peak() as memory:
+        job = pipeline.ready(models, told, settings)
+        prefix = None
+        for index in range(2):
+            marks.clear()  # the second window counts: it has a prefix, and nothing is new to it
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            made = pipeline.window(models, job, index, prefix, lambda step, _: mark(step))
+            prefix = made.prefix
+            torch.cuda.synchronize()
+            end = time.perf_counter()
+    begun = marks[0][1]
+    sampled = next(at for step, at in marks if step == settings.steps)
+    load = Load(told.windows, *size, 1, 4, 1)
+    predicted = estimates.peak(load, Network(), layout, 2).device - estimates.OVERHEAD
+    return {
+        "size": "{}x{}".format(*size),
+        "offload": layout.offload,
+        "second_window_s": round(end - start, 2),
+        "conditioning_s": round(begun - start, 3),
+        "steps_s": round(sampled - begun, 3),
+        "decoding_s": round(end - sampled, 3),
+        "peak_gb": round(memory[0], 2),
+        "predicted_gb": round(predicted / 1e9, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--offload", action="store_true", help="also with blocks in main memory")
+    parser.add_argument("--out", help="write all lines to this file as JSON")
+    options = parser.parse_args()
+    lines: list[dict[str, Any]] = []
+
+    def say(what: str, **values: Any) -> None:
+        lines.append({"what": what, **values})
+        print(json.dumps(lines[-1]), flush=True)
+
+    say("machine", **facts(), gpu=torch.cuda.get_device_name(), torch=torch.__version__)
+    ceiling = ceilings(say)
+    net, decoder = transformer(Placement(CUDA, BF16)), vae()
+    models = Models(net, decoder, Stills(decoder))
+    for size in SIZES:
+        say("forward, eager", **forward(models, size, 1, ceiling))
+    say("forward, eager", **forward(models, SIZES[0], 2, ceiling))
+    say("window, eager", **window(models, SIZES[0], Layout()))
+    say("window, eager", **window(models, SIZES[2], Layout()))
+    compile_blocks(net)
+    for size in SIZES[:2]:
+        say("forward, compiled", **forward(models, size, 1, ceiling))
+    say("window, compiled", **window(models, SIZES[0], Layout()))
+    if options.offload:
+        del models, net
+        gc.collect()
+        torch.cuda.empty_cache()
+        streamed = transformer(Placement(CUDA, BF16, offload=True))
+        models = Models(streamed, decoder, Stills(decoder))
+        say("forward, offload", **forward(models, SIZES[0], 1, ceiling))
+        say("window, offload", **window(models, SIZES[0], Layout(offload=True)))
+        say("window, offload", **window(models, SIZES[2], Layout(offload=True)))
+    if options.out:
+        with open(options.out, "w", encoding="utf-8") as file:  # noqa: PTH123
+            json.dump(lines, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
