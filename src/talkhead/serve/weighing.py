@@ -57,13 +57,18 @@ def first(settings: Settings, say: Say, cancel: threading.Event | None = None) -
 
 def places(settings: Settings, into: Path | None = None) -> locating.Places:
     """Return where weights are looked for."""
-    return locating.Places(into or settings.weights, settings.weights_also, (settings.hf_cache,))
+    return locating.Places(
+        into or settings.weights,
+        settings.weights_also,
+        (settings.hf_cache,),
+        settings.weights_named,
+    )
 
 
 def show(names: Sequence[str], json: bool) -> None:
     """Print the sets, or the files of some."""
-    known = weights.manifest()
-    where = places(load())
+    settings = load(weights_aliases=True)
+    known, where = weights.known(settings.weights_manifest), places(settings)
     if names:
         files = [file for _, file in weights.chosen(names, known)]
         found = {file.id: locating.find(file, where).paths for file in files}
@@ -101,7 +106,7 @@ def show(names: Sequence[str], json: bool) -> None:
 
 def show_plan(wanted: Wanted, json: bool) -> None:
     """Print what a pull would bring, and whether the disk holds it."""
-    settings = load()
+    settings = load(weights_aliases=True)
     root = wanted.into or settings.weights
     with stop_on_signal() as cancel:
         plan = plan_sets(
@@ -126,7 +131,7 @@ def show_plan(wanted: Wanted, json: bool) -> None:
 
 def pull(wanted: Wanted, json: bool) -> None:
     """Pull, with a bar on a terminal and plain lines elsewhere."""
-    settings = load()
+    settings = load(weights_aliases=True)
     with _shown(quiet=json) as (say, report_s), stop_on_signal() as cancel:
         done = pull_sets(
             wanted.names,
@@ -152,8 +157,9 @@ def pull(wanted: Wanted, json: bool) -> None:
 
 def verify(names: Sequence[str], into: Path | None, json: bool) -> bool:
     """Print a verdict for each file; return whether all asked for are sound."""
-    where = places(load(), into)
-    files = [file for _, file in weights.chosen(names or _all(), weights.manifest())]
+    settings = load(weights_aliases=True)
+    known, where = weights.known(settings.weights_manifest), places(settings, into)
+    files = [file for _, file in weights.chosen(names or list(known.files), known)]
     verdicts = []
     for verdict in verifying.verify(files, where):
         if not names and verdict.state == "missing":
@@ -171,8 +177,9 @@ def verify(names: Sequence[str], into: Path | None, json: bool) -> bool:
 
 def locate(names: Sequence[str], into: Path | None, json: bool) -> bool:
     """Print where files lie, or where they were looked for; return whether all were found."""
-    where = places(load(), into)
-    files = [file for _, file in weights.chosen(names, weights.manifest())]
+    settings = load(weights_aliases=True)
+    known, where = weights.known(settings.weights_manifest), places(settings, into)
+    files = [file for _, file in weights.chosen(names, known)]
     found = [locating.find(file, where) for file in files]
     if json:
         console.as_json([_located(one) for one in found])
@@ -201,16 +208,14 @@ def _files(count: int) -> str:
     return f"{count} file{'' if count == 1 else 's'}"
 
 
-def _all() -> list[str]:
-    return list(weights.manifest().files)
-
-
 def _terms(settings: Settings, report_s: float, cancel: threading.Event) -> Terms:
     return Terms(
         report_s=report_s,
         cancel=cancel,
         also=settings.weights_also,
         caches=(settings.hf_cache,),
+        named=settings.weights_named,
+        known=weights.known(settings.weights_manifest),
     )
 
 

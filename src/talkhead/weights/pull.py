@@ -4,14 +4,13 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.weights import (
-    File,
     Manifest,
     chosen,
     hub,
@@ -42,11 +41,12 @@ class Terms:
     cancel: threading.Event = field(default_factory=threading.Event)
     also: tuple[Path, ...] = ()  # further folders to look in before anything is downloaded
     caches: tuple[Path, ...] = ()
+    named: Mapping[str, Path] = field(default_factory=dict)  # by entry: looked at before all
     known: Manifest | None = None  # None: the manifest that comes with talkhead
 
     def places(self, root: Path) -> locate.Places:
         """Return where to look for what need not be pulled."""
-        return locate.Places(root, self.also, self.caches)
+        return locate.Places(root, self.also, self.caches, self.named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ def plan_sets(
     names: Sequence[str], root: Path, *, deadline_s: float, commercial_only: bool, terms: Terms
 ) -> Plan:
     """Return what pull_sets would do, having asked the hub for sizes. Writes nothing."""
-    until = Until(deadline_s, terms.cancel)
-    entries = chosen(names, terms.known or manifest())
+    until, known = Until(deadline_s, terms.cancel), terms.known or manifest()
+    entries = chosen(names, known)
     check_licences(entries, commercial_only)
-    return make_plan(entries, terms.places(root), until)
+    return make_plan(entries, terms.places(root), until, known)
 
 
 def pull_sets(
@@ -85,23 +85,23 @@ def pull_sets(
     disk is too small, E_TIMEOUT after deadline_s seconds, E_DOWNLOAD_FAILED, E_PIPELINE_LOAD.
     """
     terms = terms or Terms()
-    until = Until(deadline_s, terms.cancel)
-    entries = chosen(names, terms.known or manifest())
+    until, known = Until(deadline_s, terms.cancel), terms.known or manifest()
+    entries = chosen(names, known)
     check_licences(entries, commercial_only)
     places = terms.places(root)
     meter = Meter()
-    here, missing = pending(entries, places)
+    here, missing = pending(entries, places, known)
     if missing:
         for repo in repos([file for _, file in missing], commercial=None):
             say("weights.licence", level="warning", repo=repo.name, licence=repo.terms)
         with lock.held(root, until, say, terms.report_s):
-            plan = make_plan(entries, places, until)
+            plan = make_plan(entries, places, until, known)
             check_room(root, plan)
             here = plan.here
             say("weights.plan", sets=list(names), files=len(plan.todo), bytes=plan.bytes)
             _bring_all(plan, root, until, _Reports(meter, say, terms, plan.bytes))
     seconds = round(until.deadline_s - until.left_s, 1)
-    found = tuple(known.file.id for known in here if known.elsewhere)
+    found = tuple(entry.file.id for entry in here if entry.elsewhere)
     done = Pulled(tuple(file.id for _, file in entries), found, meter.fetched, seconds)
     say("weights.ready", sets=list(names), files=len(entries), bytes=done.bytes, seconds=seconds)
     return done
@@ -242,8 +242,3 @@ def _named_partials(error: TalkheadError, plan: Plan) -> TalkheadError:
         return error
     message = f"{error.message}; begun and kept: {', '.join(begun)}"
     return TalkheadError(error.code, message, error.hint)
-
-
-def files_of(names: Sequence[str], known: Manifest | None = None) -> list[File]:
-    """Return the files of these sets or ids."""
-    return [file for _, file in chosen(names, known or manifest())]

@@ -41,7 +41,9 @@ def test_the_list_shows_sets_and_files(volume: Path) -> None:
     assert "infinitetalk-fast" in run("list").output
     sets = {entry["name"]: entry for entry in as_json("list")}
     assert sets["infinitetalk-fast"]["gb"] == pytest.approx(26.9, abs=0.1)
-    assert sets["infinitetalk"]["gb"] is None  # a part's size is not known: no sum is claimed
+    assert (
+        sets["infinitetalk-official"]["gb"] is None
+    )  # a part's size is not known: no sum is claimed
     here = write(volume / "vae/wan_2.1_vae.safetensors", safetensors({"a": (9,)}))
     files = {entry["file"]: entry for entry in as_json("list", "infinitetalk-fast")}
     assert files["wan-vae-comfy"]["paths"] == [str(here)]
