@@ -16,9 +16,10 @@ from talkhead.serve import console, weights_page
 from talkhead.serve.local import stop_on_signal
 from talkhead.settings import Settings, load
 from talkhead.weights import locate as locating
+from talkhead.weights import room
 from talkhead.weights import verify as verifying
 from talkhead.weights.planning import Plan
-from talkhead.weights.pull import Pulled, Say, Terms, check_room, plan_sets, pull_sets
+from talkhead.weights.pull import Pulled, Say, Terms, plan_sets, pull_sets
 
 PLAIN_S = 5.0  # between two lines where there is no terminal
 
@@ -126,13 +127,13 @@ def show_plan(wanted: Wanted, json: bool) -> None:
         console.out(f"{_files(len(plan.todo))}, {plan.bytes / 1e9:.3f} GB into {root}")
         for here in plan.here:
             console.out(f"here: {here.file.id}  {here.paths[0]}")
-    check_room(root, plan)
+    room.require(root, plan.bytes)
 
 
 def pull(wanted: Wanted, json: bool) -> None:
     """Pull, with a bar on a terminal and plain lines elsewhere."""
     settings = load(weights_aliases=True)
-    with _shown(quiet=json) as (say, report_s), stop_on_signal() as cancel:
+    with shown(quiet=json) as (say, report_s), stop_on_signal() as cancel:
         done = pull_sets(
             wanted.names,
             wanted.into or settings.weights,
@@ -271,7 +272,7 @@ def _print(
 
 
 @contextmanager
-def _shown(*, quiet: bool) -> Iterator[tuple[Say, float]]:
+def shown(*, quiet: bool) -> Iterator[tuple[Say, float]]:
     """Yield where the events of a pull go, and the seconds between two."""
     if quiet:
         yield (lambda _event, **_details: None), PLAIN_S
@@ -303,11 +304,15 @@ def _line(event: str, **details: Any) -> None:
                 f"{details['mb_s']} MB/s, {left} left: {details['file']}"
             )
         case "weights.wait":
-            text = f"waiting for {details['owner']}, which pulls into {details['folder']}"
+            text = f"waiting for {details['owner']}, which writes to {details['folder']}"
         case "weights.licence":
             text = f"note: the licence of {details['repo']} is {details['licence']}"
         case "weights.plan":
             text = f"{_files(details['files'])}, {details['bytes'] / 1e9:.3f} GB to come"
+        case "weights.convert":
+            text = f"{details['file']}: {_files(details['files'])}, {details['bytes'] / 1e9:.3f} GB"
+        case "weights.here":
+            text = f"{details['file']}: here already, {details['path']}"
         case _:
             return
     sys.stderr.write(f"{text}\n")

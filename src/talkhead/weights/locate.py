@@ -55,19 +55,20 @@ class _Candidate(NamedTuple):
     form: File  # the entry, or what a conversion made of it
 
 
-def find(file: File, places: Places, *, own: bool = True) -> Located:
+def find(file: File, places: Places, *, own: bool = True, made: bool = True) -> Located:
     """Return where an entry lies: what a conversion made of it, then the file itself.
 
-    Without `own`, the place that pulls write to is left out.
+    Without `own`, the place that pulls write to is left out; without `made`, what a conversion
+    made.
     """
     looked: list[Looked] = []
     mine = places.root / file.place
     seen: set[Path] = set()
     for candidate, form in _candidates(file, places):
-        if candidate in seen or (not own and candidate == mine):
+        if candidate in seen or (not own and candidate == mine) or not (made or form is file):
             continue
         seen.add(candidate)
-        paths, why = _at(form, candidate)
+        paths, why = at(form, candidate)
         if not why:
             names = tuple(_name(form, candidate, path) for path in paths)
             return Located(file, tuple(paths), tuple(looked), names)
@@ -186,7 +187,7 @@ def _text(pointer: Path) -> str:
         return ""
 
 
-def _at(file: File, candidate: Path) -> tuple[list[Path], str]:
+def at(file: File, candidate: Path) -> tuple[list[Path], str]:
     """Return the files there, or why they do not count."""
     paths = [candidate] if file.single else _matching(file, candidate)
     paths = [path for path in paths if path.is_file()]

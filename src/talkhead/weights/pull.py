@@ -1,7 +1,5 @@
 """Bring sets of weights to a folder: planned, locked, resumed, checked once."""
 
-import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +17,7 @@ from talkhead.weights import (
     manifest,
     record,
     repos,
+    room,
     transfer,
 )
 from talkhead.weights.meter import Meter
@@ -26,7 +25,6 @@ from talkhead.weights.planning import Item, Plan, check_licences, make_plan, pen
 from talkhead.weights.sound import fault
 from talkhead.weights.stopping import RESUME, Until
 
-KEEP = 0.1  # of the disk stays free; below, RunPod's own check stops a worker
 LOOK_S = 0.25
 
 Say = Callable[..., None]  # say(event, **details), as serve.logs.event
@@ -96,7 +94,7 @@ def pull_sets(
             say("weights.licence", level="warning", repo=repo.name, licence=repo.terms)
         with lock.held(root, until, say, terms.report_s):
             plan = make_plan(entries, places, until, known)
-            check_room(root, plan)
+            room.require(root, plan.bytes)
             here = plan.here
             say("weights.plan", sets=list(names), files=len(plan.todo), bytes=plan.bytes)
             _bring_all(plan, root, until, _Reports(meter, say, terms, plan.bytes))
@@ -105,20 +103,6 @@ def pull_sets(
     done = Pulled(tuple(file.id for _, file in entries), found, meter.fetched, seconds)
     say("weights.ready", sets=list(names), files=len(entries), bytes=done.bytes, seconds=seconds)
     return done
-
-
-def check_room(root: Path, plan: Plan) -> None:
-    """Raise E_CAPACITY where a tenth of the disk would not stay free."""
-    existing = next(path for path in (root, *root.absolute().parents) if path.exists())
-    disk = shutil.disk_usage(existing)
-    keep = round(disk.total * KEEP)
-    if plan.bytes > disk.free - keep:
-        raise TalkheadError(
-            Code.CAPACITY,
-            f"{plan.bytes / 1e9:.2f} GB are to come, and {root} has {disk.free / 1e9:.2f} GB free, "
-            f"of which {keep / 1e9:.2f} GB (10 % of the disk) must stay so",
-            "free some space, or set TALKHEAD_WEIGHTS to a larger disk or a network volume",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +204,7 @@ def _wrong(item: Item, path: Path, until: Until) -> _Verdict:
 
 
 def _place(item: Item, sha256: str) -> record.Seen:
-    with item.partial.open("rb") as file:
-        os.fsync(file.fileno())
-    item.partial.replace(item.target)
-    folder = os.open(item.target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    room.place(item.partial, item.target)
     return record.seen(item.root, item.target, sha256)
 
 
