@@ -162,7 +162,7 @@ def verify(names: Sequence[str], into: Path | None, json: bool) -> bool:
     known, where = weights.known(settings.weights_manifest), places(settings, into)
     files = [file for _, file in weights.chosen(names or list(known.files), known)]
     verdicts = []
-    for verdict in verifying.verify(files, where):
+    for verdict in verifying.verify(files, where, known if names else None):
         if not names and verdict.state == "missing":
             continue  # without names: what is here
         verdicts.append(verdict)

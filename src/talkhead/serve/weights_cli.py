@@ -71,6 +71,22 @@ def weights_convert(
         weights_making.convert(names, dtype, into, json)
 
 
+@weights_app.command("bundle", epilog="Example: talkhead weights bundle infinitetalk-fast bundle/")
+def weights_bundle(
+    name: Annotated[str, typer.Argument(metavar="SET", help="A set, as `list` shows them.")],
+    into: Annotated[Path, typer.Argument(metavar="DIR", help="New, empty or an earlier bundle.")],
+    without_text_encoder: Annotated[
+        bool, typer.Option("--without-text-encoder", help="Encoded prompts have to do.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Fill a folder with one set and no more: to upload, to cache, or to use as it is."""
+    from talkhead.serve import local, weights_making  # noqa: PLC0415
+
+    with local.failures(json):
+        weights_making.bundle(name, into, without_text_encoder, json)
+
+
 @weights_app.command("verify")
 def weights_verify(names: Names = None, into: Into = None, json: Json = False) -> None:
     """Read weights whole and compare sizes, hashes and forms. Unset: all that are here."""

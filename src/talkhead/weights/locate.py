@@ -43,6 +43,7 @@ class Located:
     paths: tuple[Path, ...]  # empty where it was not found
     looked: tuple[Looked, ...]
     names: tuple[PurePosixPath, ...] = ()  # what each is called below a weights folder
+    made: bool = False  # by a conversion
 
     @property
     def pickle(self) -> bool:
@@ -71,7 +72,7 @@ def find(file: File, places: Places, *, own: bool = True, made: bool = True) -> 
         paths, why = at(form, candidate)
         if not why:
             names = tuple(_name(form, candidate, path) for path in paths)
-            return Located(file, tuple(paths), tuple(looked), names)
+            return Located(file, tuple(paths), tuple(looked), names, form is not file)
         if form is file or why != ABSENT:
             looked.append(Looked(candidate, why))
     return Located(file, (), tuple(looked))
