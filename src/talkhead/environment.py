@@ -1,8 +1,9 @@
-"""Store settings from the names that older systems use in their environment; docs/stores.md."""
+"""Settings from the names that older systems use: docs/stores.md, docs/weights.md."""
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -227,3 +228,87 @@ FAMILIES = (
         kind="supabase",
     ),
 )
+
+# Entries of the weights manifest that lie in a folder of an older name.
+_OFFICIAL = ("wan-i2v-config", "wan-i2v", "wan-vae", "wan-t5", "wan-tokenizer", "wan-clip")
+_SPEECH = ("wav2vec2-zh", "wav2vec2-zh-config", "wav2vec2-zh-preprocessor")
+_QUANTISED = (
+    "infinitetalk-single-fp8",
+    "infinitetalk-single-fp8-map",
+    "infinitetalk-t5-fp8",
+    "infinitetalk-t5-fp8-map",
+)
+_PEOPLE = ("single", "multi")
+
+
+def named_of(env: Env) -> dict[str, str]:
+    """Return places of weights by the id of their entry, from CKPT_DIR and the like."""
+    env = {name: value.strip() for name, value in env.items() if value.strip()}
+    found: dict[str, str] = {}
+    if place := env.get("CKPT_DIR"):
+        found |= dict.fromkeys(_OFFICIAL, place)
+    if place := env.get("WAV2VEC_DIR"):
+        found |= dict.fromkeys(_SPEECH, place)
+    if place := env.get("INFINITETALK_DIR"):
+        found |= _adapters(PurePosixPath(place))
+    if place := env.get("QUANT_DIR"):
+        found |= _quantised(PurePosixPath(place))
+    return found
+
+
+def _adapters(place: PurePosixPath) -> dict[str, str]:
+    """Return where the adapters are: it names one of them, its folder, or the folder of both."""
+    file = place.suffix == ".safetensors"
+    folder = place.parent if file else place
+    if folder.name in _PEOPLE:
+        this, both = folder.name, folder.parent
+    else:
+        this = "multi" if file and "multi" in place.name.lower() else "single"
+        both = folder
+    places = {who: both / who for who in _PEOPLE}
+    places[this] = place
+    return {f"infinitetalk-{who}-adapter": str(places[who]) for who in _PEOPLE}
+
+
+def _quantised(place: PurePosixPath) -> dict[str, str]:
+    """Return where the quantised files are: it names their folder or the model among them."""
+    if place.suffix != ".safetensors":
+        return dict.fromkeys(_QUANTISED, str(place))
+    found = dict.fromkeys(_QUANTISED, str(place.parent))
+    if "fp8" in place.name and "t5" not in place.name:
+        found["infinitetalk-single-fp8"] = str(place)
+    return found
+
+
+_SIZES = {"infinitetalk-480": "480p", "infinitetalk-720": "720p"}
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def older_of(env: Env) -> dict[str, Any]:
+    """Return what payloads that leave it out mean, from DEFAULT_SIZE and the like.
+
+    Raises E_INPUT_VALIDATION naming the variable.
+    """
+    found: dict[str, Any] = {}
+    if size := env.get("DEFAULT_SIZE", "").strip():
+        found["size"] = _one_of("DEFAULT_SIZE", size, _SIZES)
+    if steps := env.get("DEFAULT_SAMPLE_STEPS", "").strip():
+        if not steps.isdecimal() or not 1 <= int(steps) <= 1000:
+            raise _wrong("DEFAULT_SAMPLE_STEPS", "a whole number from 1 to 1000")
+        found["steps"] = int(steps)
+    for name, ours in (("ENABLE_TECACHE", "teacache"), ("ENABLE_APG", "apg")):
+        if said := env.get(name, "").strip():
+            found[ours] = _one_of(name, said.lower(), _FLAGS)
+    return found
+
+
+def _one_of(name: str, value: str, known: Mapping[str, Any]) -> Any:
+    if value not in known:
+        raise _wrong(name, f"one of {', '.join(known)}")
+    return known[value]
+
+
+def _wrong(name: str, wanted: str) -> TalkheadError:
+    return TalkheadError(
+        Code.INPUT, f"{name} is not {wanted}", "correct or unset the environment variable"
+    )

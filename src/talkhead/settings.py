@@ -23,7 +23,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from talkhead.environment import store_of
+from talkhead.environment import named_of, older_of, store_of
 from talkhead.errors import Code, TalkheadError
 from talkhead.redaction import secret_name
 from talkhead.request import Strict
@@ -132,6 +132,15 @@ class Worker(Strict):
     )
 
 
+class Older(Strict):
+    """What older InfiniteTalk payloads that leave it out mean, in place of what they meant."""
+
+    size: Literal["480p", "720p"] | None = Field(None, description="unset: 480p")
+    steps: int | None = Field(None, ge=1, le=1000, description="sampling steps; unset: 8")
+    teacache: bool | None = Field(None, description="skip steps that change little")
+    apg: bool | None = Field(None, description="adaptive projected guidance")
+
+
 def cache_folder() -> Path:
     """Return where what can be made or fetched again is kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "talkhead"
@@ -151,6 +160,8 @@ EXAMPLES = {  # of settings that are objects
     "store": '{"kind": "local", "root": "/data/results"}',
     "fetch": '{"http": true}',
     "worker": '{"check_s": 60}',
+    "older": '{"steps": 8}',
+    "weights_named": '{"wan-vae": "/data/Wan2.1_VAE.pth"}',
 }
 
 
@@ -218,12 +229,19 @@ class Settings(BaseSettings):
         (Path("/runpod-volume"), Path("/workspace")),
         description="further folders to look for weights in, in any older system's layout",
     )
+    weights_named: dict[str, Path] = Field(
+        {}, description="file, or folder to look in first, by a weights file's id"
+    )
+    weights_manifest: Path | None = Field(
+        None, description="TOML file of repos, files and sets beside those that come with talkhead"
+    )
     hf_cache: Path = Field(
         default_factory=_hf_cache, description="Hugging Face's cache; HF_HOME says where"
     )
     noncommercial: bool = Field(
         False, description="allow weights whose licence forbids commercial use"
     )
+    older: Older = Field(Older(), description="defaults of older InfiniteTalk payloads")
     keep_days: float = Field(7, ge=0, description="how long the folder of a failed job stays")
     keep_gb: float = Field(5, ge=0, description="how much all failed jobs' folders may hold")
     worker: Worker = Field(Worker(), description="the rendering process")
@@ -260,15 +278,19 @@ class Settings(BaseSettings):
         return init_settings, _Variables(settings_cls)
 
 
-def load(*, aliases: bool = False) -> Settings:
+def load(*, aliases: bool = False, weights_aliases: bool = False) -> Settings:
     """Return the settings of this process, or raise E_INPUT_VALIDATION naming the variable.
 
     With `aliases`, the store may also be described by the names of older systems, R2_* and the
     like, unless the settings choose one; what those names cannot say, such as
-    TALKHEAD_STORE__CA_BUNDLE, is added.
+    TALKHEAD_STORE__CA_BUNDLE, is added. So may places of weights, CKPT_DIR and the like, and
+    defaults of older payloads. With `weights_aliases`, the places of weights alone.
     """
+    more = {**_older_store(), **_older_defaults()} if aliases else {}
+    if aliases or weights_aliases:
+        more |= _older_weights()
     try:
-        return Settings(**_older_store() if aliases else {})
+        return Settings(**more)
     except ValidationError as error:
         lines = [
             f"{_variable(e['loc'])}{_complaint(e['type'], e['msg'], e['loc'])}"
@@ -298,7 +320,12 @@ def _complaint(kind: str, message: str, path: tuple[int | str, ...]) -> str:
         return f"no such kind of store; one of {', '.join(STORES)}"
     if kind == "extra_forbidden" and len(path) > 1:
         held = str(path[-2])
-        groups: dict[str, type[BaseModel]] = {**STORES, "fetch": Fetching, "worker": Worker}
+        groups: dict[str, type[BaseModel]] = {
+            **STORES,
+            "fetch": Fetching,
+            "worker": Worker,
+            "older": Older,
+        }
         model = groups.get(held)
         front = "__".join(["TALKHEAD", *_names(path)[:-1]]).replace("__", "_", 1).upper()
         known = {f"{front}__{name.upper()}" for name in model.model_fields} if model else set()
@@ -321,6 +348,26 @@ def _older_store() -> dict[str, Any]:
         return {}
     found = store_of(os.environ, kind or None)
     return {} if found is None else {"store": found}
+
+
+def _older_defaults() -> dict[str, Any]:
+    """Return the defaults by older names, without those that our own names give."""
+    mine = {name.upper() for name in os.environ}
+    if "TALKHEAD_OLDER" in mine:
+        return {}
+    found = older_of(os.environ)
+    kept = {
+        key: value for key, value in found.items() if f"TALKHEAD_OLDER__{key.upper()}" not in mine
+    }
+    return {"older": kept} if kept else {}
+
+
+def _older_weights() -> dict[str, Any]:
+    """Return where weights lie by older names, unless our own name says so."""
+    if any(name.upper().startswith("TALKHEAD_WEIGHTS_NAMED") for name in os.environ):
+        return {}
+    found = named_of(os.environ)
+    return {"weights_named": found} if found else {}
 
 
 def secrets_of_environment() -> frozenset[str]:

@@ -16,9 +16,10 @@ from talkhead.serve import console, weights_page
 from talkhead.serve.local import stop_on_signal
 from talkhead.settings import Settings, load
 from talkhead.weights import locate as locating
+from talkhead.weights import room
 from talkhead.weights import verify as verifying
 from talkhead.weights.planning import Plan
-from talkhead.weights.pull import Pulled, Say, Terms, check_room, plan_sets, pull_sets
+from talkhead.weights.pull import Pulled, Say, Terms, plan_sets, pull_sets
 
 PLAIN_S = 5.0  # between two lines where there is no terminal
 
@@ -57,13 +58,18 @@ def first(settings: Settings, say: Say, cancel: threading.Event | None = None) -
 
 def places(settings: Settings, into: Path | None = None) -> locating.Places:
     """Return where weights are looked for."""
-    return locating.Places(into or settings.weights, settings.weights_also, (settings.hf_cache,))
+    return locating.Places(
+        into or settings.weights,
+        settings.weights_also,
+        (settings.hf_cache,),
+        settings.weights_named,
+    )
 
 
 def show(names: Sequence[str], json: bool) -> None:
     """Print the sets, or the files of some."""
-    known = weights.manifest()
-    where = places(load())
+    settings = load(weights_aliases=True)
+    known, where = weights.known(settings.weights_manifest), places(settings)
     if names:
         files = [file for _, file in weights.chosen(names, known)]
         found = {file.id: locating.find(file, where).paths for file in files}
@@ -101,7 +107,7 @@ def show(names: Sequence[str], json: bool) -> None:
 
 def show_plan(wanted: Wanted, json: bool) -> None:
     """Print what a pull would bring, and whether the disk holds it."""
-    settings = load()
+    settings = load(weights_aliases=True)
     root = wanted.into or settings.weights
     with stop_on_signal() as cancel:
         plan = plan_sets(
@@ -121,13 +127,13 @@ def show_plan(wanted: Wanted, json: bool) -> None:
         console.out(f"{_files(len(plan.todo))}, {plan.bytes / 1e9:.3f} GB into {root}")
         for here in plan.here:
             console.out(f"here: {here.file.id}  {here.paths[0]}")
-    check_room(root, plan)
+    room.require(root, plan.bytes)
 
 
 def pull(wanted: Wanted, json: bool) -> None:
     """Pull, with a bar on a terminal and plain lines elsewhere."""
-    settings = load()
-    with _shown(quiet=json) as (say, report_s), stop_on_signal() as cancel:
+    settings = load(weights_aliases=True)
+    with shown(quiet=json) as (say, report_s), stop_on_signal() as cancel:
         done = pull_sets(
             wanted.names,
             wanted.into or settings.weights,
@@ -152,10 +158,11 @@ def pull(wanted: Wanted, json: bool) -> None:
 
 def verify(names: Sequence[str], into: Path | None, json: bool) -> bool:
     """Print a verdict for each file; return whether all asked for are sound."""
-    where = places(load(), into)
-    files = [file for _, file in weights.chosen(names or _all(), weights.manifest())]
+    settings = load(weights_aliases=True)
+    known, where = weights.known(settings.weights_manifest), places(settings, into)
+    files = [file for _, file in weights.chosen(names or list(known.files), known)]
     verdicts = []
-    for verdict in verifying.verify(files, where):
+    for verdict in verifying.verify(files, where, known if names else None):
         if not names and verdict.state == "missing":
             continue  # without names: what is here
         verdicts.append(verdict)
@@ -171,8 +178,9 @@ def verify(names: Sequence[str], into: Path | None, json: bool) -> bool:
 
 def locate(names: Sequence[str], into: Path | None, json: bool) -> bool:
     """Print where files lie, or where they were looked for; return whether all were found."""
-    where = places(load(), into)
-    files = [file for _, file in weights.chosen(names, weights.manifest())]
+    settings = load(weights_aliases=True)
+    known, where = weights.known(settings.weights_manifest), places(settings, into)
+    files = [file for _, file in weights.chosen(names, known)]
     found = [locating.find(file, where) for file in files]
     if json:
         console.as_json([_located(one) for one in found])
@@ -201,16 +209,14 @@ def _files(count: int) -> str:
     return f"{count} file{'' if count == 1 else 's'}"
 
 
-def _all() -> list[str]:
-    return list(weights.manifest().files)
-
-
 def _terms(settings: Settings, report_s: float, cancel: threading.Event) -> Terms:
     return Terms(
         report_s=report_s,
         cancel=cancel,
         also=settings.weights_also,
         caches=(settings.hf_cache,),
+        named=settings.weights_named,
+        known=weights.known(settings.weights_manifest),
     )
 
 
@@ -266,7 +272,7 @@ def _print(
 
 
 @contextmanager
-def _shown(*, quiet: bool) -> Iterator[tuple[Say, float]]:
+def shown(*, quiet: bool) -> Iterator[tuple[Say, float]]:
     """Yield where the events of a pull go, and the seconds between two."""
     if quiet:
         yield (lambda _event, **_details: None), PLAIN_S
@@ -298,11 +304,15 @@ def _line(event: str, **details: Any) -> None:
                 f"{details['mb_s']} MB/s, {left} left: {details['file']}"
             )
         case "weights.wait":
-            text = f"waiting for {details['owner']}, which pulls into {details['folder']}"
+            text = f"waiting for {details['owner']}, which writes to {details['folder']}"
         case "weights.licence":
             text = f"note: the licence of {details['repo']} is {details['licence']}"
         case "weights.plan":
             text = f"{_files(details['files'])}, {details['bytes'] / 1e9:.3f} GB to come"
+        case "weights.convert":
+            text = f"{details['file']}: {_files(details['files'])}, {details['bytes'] / 1e9:.3f} GB"
+        case "weights.here":
+            text = f"{details['file']}: here already, {details['path']}"
         case _:
             return
     sys.stderr.write(f"{text}\n")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-weights_app = typer.Typer(no_args_is_help=True, help="Find, pull and check model weights.")
+weights_app = typer.Typer(no_args_is_help=True, help="Find, pull, convert and check model weights.")
 
 Names = Annotated[list[str] | None, typer.Argument(help="Sets or files, as `list` shows them.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
@@ -48,6 +48,43 @@ def weights_pull(
             weighing.show_plan(wanted, json)
         else:
             weighing.pull(wanted, json)
+
+
+@weights_app.command(
+    "convert",
+    epilog="Examples:\n\n"
+    "talkhead weights convert infinitetalk-official\n\n"
+    "talkhead weights convert wan-i2v --dtype bf16",
+)
+def weights_convert(
+    names: Annotated[list[str], typer.Argument(help="Sets (their pickles are meant) or files.")],
+    dtype: Annotated[
+        str, typer.Option(help="bf16, fp16 or fp32. Unset: each tensor keeps its type.")
+    ] = "",
+    into: Into = None,
+    json: Json = False,
+) -> None:
+    """Write safetensors of pickles, which alone are loaded, and narrower forms of wide files."""
+    from talkhead.serve import local, weights_making  # noqa: PLC0415
+
+    with local.failures(json):
+        weights_making.convert(names, dtype, into, json)
+
+
+@weights_app.command("bundle", epilog="Example: talkhead weights bundle infinitetalk-fast bundle/")
+def weights_bundle(
+    name: Annotated[str, typer.Argument(metavar="SET", help="A set, as `list` shows them.")],
+    into: Annotated[Path, typer.Argument(metavar="DIR", help="New, empty or an earlier bundle.")],
+    without_text_encoder: Annotated[
+        bool, typer.Option("--without-text-encoder", help="Encoded prompts have to do.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Fill a folder with one set and no more: to upload, to cache, or to use as it is."""
+    from talkhead.serve import local, weights_making  # noqa: PLC0415
+
+    with local.failures(json):
+        weights_making.bundle(name, into, without_text_encoder, json)
 
 
 @weights_app.command("verify")

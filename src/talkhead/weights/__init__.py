@@ -3,13 +3,14 @@
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from pathlib import PurePosixPath
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
 
 from talkhead.errors import Code, TalkheadError
+from talkhead.weights import form
 
 UNSTATED = "not stated in our sources: see the model's page"
 
@@ -37,6 +38,18 @@ class Repo:
 
 
 @dataclass(frozen=True, slots=True)
+class Marks:
+    """What a file of another name has to hold to be taken for an entry of the manifest."""
+
+    tensors: Mapping[str, tuple[int, ...]]  # all of these, with these shapes
+    dtype: str = ""  # safetensors' word for the type of `dtype_of`
+    dtype_of: str = ""  # the tensor whose type counts; unset: the first of `tensors`
+    file_type: int | None = None  # of a GGUF file: its general.file_type
+    without: tuple[str, ...] = ()  # beginnings of names that it must not have
+    named: str = ""  # a pattern that its name has to match, where tensors cannot tell
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """One entry of the manifest: a file, or the files that a pattern or a folder stands for."""
 
@@ -49,6 +62,9 @@ class File:
     also: tuple[str, ...] = ()  # where older systems keep it, below a root or its models folder
     shapes: Mapping[str, tuple[int, ...]] | None = None  # of some tensors
     note: str = ""
+    keep: str = ""  # beginning of the names that a conversion keeps; empty: all
+    part: str = ""  # what it is to a set, where others need to know: "text encoder"
+    recognise: Marks | None = None
 
     @property
     def single(self) -> bool:
@@ -98,6 +114,11 @@ class Manifest:
 
     files: Mapping[str, File]
     sets: Mapping[str, WeightSet]
+    alternatives: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by file id
+
+    def ways(self, name: str) -> tuple[File, ...]:
+        """Return the file of this id, then those that serve in its place."""
+        return tuple(self.files[one] for one in (name, *self.alternatives.get(name, ())))
 
 
 def size_gb(file: File) -> float | None:
@@ -113,22 +134,78 @@ def repos(wanted: Sequence[File], *, commercial: bool | None) -> list[Repo]:
 
 def read(text: str) -> Manifest:
     """Return the manifest in a TOML text, or raise E_INTERNAL naming what does not fit."""
-    table = tomllib.loads(text)
-    sources = {name: Repo(name, **facts) for name, facts in table["repos"].items()}
-    entries = {name: _file(name, facts, sources) for name, facts in table["files"].items()}
-    sets = {}
-    for name, facts in table["sets"].items():
-        if lost := [wanted for wanted in facts["files"] if wanted not in entries]:
-            raise TalkheadError(Code.INTERNAL, f"set {name} names unknown files {lost}")
-        chosen = tuple(entries[wanted] for wanted in facts["files"])
-        sets[name] = WeightSet(name, facts["about"], chosen)
-    return Manifest(entries, sets)
+    return _built(tomllib.loads(text), _refusal(Code.INTERNAL, ""))
 
 
 @cache
 def manifest() -> Manifest:
     """Return the manifest that comes with talkhead."""
-    return read(files("talkhead.weights").joinpath("manifest.toml").read_text())
+    return read(_bundled())
+
+
+def known(more: Path | None = None) -> Manifest:
+    """Return the manifest that comes with talkhead, with the operator's own in `more`.
+
+    What has the same name there replaces what comes with talkhead. Raises E_INPUT_VALIDATION
+    naming line or field.
+    """
+    if more is None:
+        return manifest()
+    try:
+        facts = more.stat()
+    except OSError as error:
+        _refusal(Code.INPUT, f"{more}: ")(f"cannot be read: {error.strerror}")
+    return _merged(more, facts.st_mtime_ns, facts.st_size)
+
+
+@cache
+def _merged(more: Path, mtime_ns: int, size: int) -> Manifest:
+    """Return both manifests as one; time and size make a changed file be read again."""
+    del mtime_ns, size
+    refuse = _refusal(Code.INPUT, f"{more}: ")
+    try:
+        own = tomllib.loads(more.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: TOML with its line, or not UTF-8
+        refuse(f"cannot be read: {error}")
+    form.check(own, refuse)
+    both = tomllib.loads(_bundled())
+    for section, entries in own.items():
+        both[section] = {**both[section], **entries}
+    return _built(both, refuse)
+
+
+def _bundled() -> str:
+    return files("talkhead.weights").joinpath("manifest.toml").read_text(encoding="utf-8")
+
+
+def _refusal(code: Code, front: str) -> form.Refuse:
+    hint = "correct it, or unset TALKHEAD_WEIGHTS_MANIFEST" if code is Code.INPUT else ""
+
+    def refuse(message: str) -> NoReturn:
+        raise TalkheadError(code, front + message, hint)
+
+    return refuse
+
+
+def _built(table: Mapping[str, Any], refuse: form.Refuse) -> Manifest:
+    form.check(table, refuse)
+    sources = {name: Repo(name, **facts) for name, facts in table["repos"].items()}
+    entries = {}
+    for name, facts in table["files"].items():
+        if facts["repo"] not in sources:
+            refuse(f"files.{name}.repo: there is no repo {facts['repo']}")
+        entries[name] = _file(name, facts, sources)
+    named = {f"sets.{name}.files": facts["files"] for name, facts in table["sets"].items()}
+    others = table.get(form.ALTERNATIVES, {})
+    named |= {f"{form.ALTERNATIVES}.{name}": [name, *ids] for name, ids in others.items()}
+    for at, ids in named.items():
+        if lost := [wanted for wanted in ids if wanted not in entries]:
+            refuse(f"{at}: names unknown files {lost}")
+    sets = {
+        name: WeightSet(name, facts["about"], tuple(entries[one] for one in facts["files"]))
+        for name, facts in table["sets"].items()
+    }
+    return Manifest(entries, sets, {name: tuple(ids) for name, ids in others.items()})
 
 
 def chosen(names: Sequence[str], known: Manifest) -> list[tuple[str, File]]:
@@ -156,10 +233,27 @@ def _files_of(name: str, known: Manifest) -> tuple[File, ...]:
     )
 
 
-def _file(name: str, facts: dict[str, Any], sources: Mapping[str, Repo]) -> File:
-    if facts["repo"] not in sources:
-        raise TalkheadError(Code.INTERNAL, f"file {name} names unknown repo {facts['repo']}")
-    rest = {key: value for key, value in facts.items() if key not in ("repo", "also", "shapes")}
-    shapes = {key: tuple(shape) for key, shape in facts.get("shapes", {}).items()}
-    also = tuple(facts.get("also", ()))
-    return File(name, sources[facts["repo"]], also=also, shapes=shapes or None, **rest)
+def _file(name: str, facts: Mapping[str, Any], sources: Mapping[str, Repo]) -> File:
+    rest = {key: value for key, value in facts.items() if key not in _READ}
+    marks = facts.get("recognise")
+    return File(
+        name,
+        sources[facts["repo"]],
+        also=tuple(facts.get("also", ())),
+        shapes=_shapes(facts.get("shapes", {})) or None,
+        recognise=None if marks is None else _marks(marks),
+        **rest,
+    )
+
+
+_READ = ("repo", "also", "shapes", "recognise")
+
+
+def _marks(facts: Mapping[str, Any]) -> Marks:
+    rest = {key: value for key, value in facts.items() if key not in ("tensors", "without")}
+    tensors, without = _shapes(facts.get("tensors", {})), tuple(facts.get("without", ()))
+    return Marks(tensors, without=without, **rest)
+
+
+def _shapes(facts: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(shape) for name, shape in facts.items()}

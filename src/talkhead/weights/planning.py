@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.weights import File, hub, locate, record
+from talkhead.weights import File, Manifest, hub, locate, record
 from talkhead.weights.stopping import Until
 from talkhead.weights.transfer import size
 
@@ -84,24 +84,40 @@ def check_licences(entries: Entries, commercial_only: bool) -> None:
         )
 
 
-def pending(entries: Entries, places: locate.Places) -> tuple[tuple[Here, ...], Entries]:
-    """Return what is here and what is missing, without a network."""
+def pending(
+    entries: Entries, places: locate.Places, known: Manifest
+) -> tuple[tuple[Here, ...], Entries]:
+    """Return what is here and what is missing, without a network.
+
+    For a set, an alternative that can be loaded counts as its file; what is named itself does not.
+    """
     here, missing = [], []
     for name, file in entries:
         if record.holds(places.root, file):
             kept = record.read(places.root, file)
             paths = tuple(places.root / entry.path for entry in kept.files) if kept else ()
             here.append(Here(name, file, paths, elsewhere=False))
-        elif paths := locate.find(file, places, own=file.repo.local).paths:
+        elif paths := _elsewhere(file, places, known if name != file.id else None):
             here.append(Here(name, file, paths, elsewhere=True))
         else:
             missing.append((name, file))
     return tuple(here), missing
 
 
-def make_plan(entries: Entries, places: locate.Places, until: Until) -> Plan:
+def _elsewhere(file: File, places: locate.Places, known: Manifest | None) -> tuple[Path, ...]:
+    """Return where an entry lies, or with `known` an alternative that can be loaded."""
+    if (paths := locate.find(file, places, own=file.repo.local).paths) or known is None:
+        return paths
+    for other in known.ways(file.id)[1:]:
+        located = locate.find(other, places)
+        if located.paths and not located.pickle:
+            return located.paths
+    return ()
+
+
+def make_plan(entries: Entries, places: locate.Places, until: Until, known: Manifest) -> Plan:
     """Return what is to be done, asking each repo that something is missing from once."""
-    here, missing = pending(entries, places)
+    here, missing = pending(entries, places, known)
     listings: dict[str, hub.Listing] = {}
     todo: list[Item] = []
     for name, file in missing:
@@ -110,8 +126,8 @@ def make_plan(entries: Entries, places: locate.Places, until: Until) -> Plan:
             raise _not_offered(file, places)
         if not repo.url and repo.name not in listings:
             listings[repo.name] = hub.listing(repo, until)
-        known = hub.plain(file) if repo.url else listings[repo.name]
-        todo += [Item(name, file, remote, known.commit, places.root) for remote in _of(file, known)]
+        seen = hub.plain(file) if repo.url else listings[repo.name]
+        todo += [Item(name, file, remote, seen.commit, places.root) for remote in _of(file, seen)]
     return Plan(tuple(todo), here)
 
 

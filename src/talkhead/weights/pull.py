@@ -1,17 +1,14 @@
 """Bring sets of weights to a folder: planned, locked, resumed, checked once."""
 
-import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.weights import (
-    File,
     Manifest,
     chosen,
     hub,
@@ -20,6 +17,7 @@ from talkhead.weights import (
     manifest,
     record,
     repos,
+    room,
     transfer,
 )
 from talkhead.weights.meter import Meter
@@ -27,7 +25,6 @@ from talkhead.weights.planning import Item, Plan, check_licences, make_plan, pen
 from talkhead.weights.sound import fault
 from talkhead.weights.stopping import RESUME, Until
 
-KEEP = 0.1  # of the disk stays free; below, RunPod's own check stops a worker
 LOOK_S = 0.25
 
 Say = Callable[..., None]  # say(event, **details), as serve.logs.event
@@ -42,11 +39,12 @@ class Terms:
     cancel: threading.Event = field(default_factory=threading.Event)
     also: tuple[Path, ...] = ()  # further folders to look in before anything is downloaded
     caches: tuple[Path, ...] = ()
+    named: Mapping[str, Path] = field(default_factory=dict)  # by entry: looked at before all
     known: Manifest | None = None  # None: the manifest that comes with talkhead
 
     def places(self, root: Path) -> locate.Places:
         """Return where to look for what need not be pulled."""
-        return locate.Places(root, self.also, self.caches)
+        return locate.Places(root, self.also, self.caches, self.named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +61,10 @@ def plan_sets(
     names: Sequence[str], root: Path, *, deadline_s: float, commercial_only: bool, terms: Terms
 ) -> Plan:
     """Return what pull_sets would do, having asked the hub for sizes. Writes nothing."""
-    until = Until(deadline_s, terms.cancel)
-    entries = chosen(names, terms.known or manifest())
+    until, known = Until(deadline_s, terms.cancel), terms.known or manifest()
+    entries = chosen(names, known)
     check_licences(entries, commercial_only)
-    return make_plan(entries, terms.places(root), until)
+    return make_plan(entries, terms.places(root), until, known)
 
 
 def pull_sets(
@@ -85,40 +83,26 @@ def pull_sets(
     disk is too small, E_TIMEOUT after deadline_s seconds, E_DOWNLOAD_FAILED, E_PIPELINE_LOAD.
     """
     terms = terms or Terms()
-    until = Until(deadline_s, terms.cancel)
-    entries = chosen(names, terms.known or manifest())
+    until, known = Until(deadline_s, terms.cancel), terms.known or manifest()
+    entries = chosen(names, known)
     check_licences(entries, commercial_only)
     places = terms.places(root)
     meter = Meter()
-    here, missing = pending(entries, places)
+    here, missing = pending(entries, places, known)
     if missing:
         for repo in repos([file for _, file in missing], commercial=None):
             say("weights.licence", level="warning", repo=repo.name, licence=repo.terms)
         with lock.held(root, until, say, terms.report_s):
-            plan = make_plan(entries, places, until)
-            check_room(root, plan)
+            plan = make_plan(entries, places, until, known)
+            room.require(root, plan.bytes)
             here = plan.here
             say("weights.plan", sets=list(names), files=len(plan.todo), bytes=plan.bytes)
             _bring_all(plan, root, until, _Reports(meter, say, terms, plan.bytes))
     seconds = round(until.deadline_s - until.left_s, 1)
-    found = tuple(known.file.id for known in here if known.elsewhere)
+    found = tuple(entry.file.id for entry in here if entry.elsewhere)
     done = Pulled(tuple(file.id for _, file in entries), found, meter.fetched, seconds)
     say("weights.ready", sets=list(names), files=len(entries), bytes=done.bytes, seconds=seconds)
     return done
-
-
-def check_room(root: Path, plan: Plan) -> None:
-    """Raise E_CAPACITY where a tenth of the disk would not stay free."""
-    existing = next(path for path in (root, *root.absolute().parents) if path.exists())
-    disk = shutil.disk_usage(existing)
-    keep = round(disk.total * KEEP)
-    if plan.bytes > disk.free - keep:
-        raise TalkheadError(
-            Code.CAPACITY,
-            f"{plan.bytes / 1e9:.2f} GB are to come, and {root} has {disk.free / 1e9:.2f} GB free, "
-            f"of which {keep / 1e9:.2f} GB (10 % of the disk) must stay so",
-            "free some space, or set TALKHEAD_WEIGHTS to a larger disk or a network volume",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +204,7 @@ def _wrong(item: Item, path: Path, until: Until) -> _Verdict:
 
 
 def _place(item: Item, sha256: str) -> record.Seen:
-    with item.partial.open("rb") as file:
-        os.fsync(file.fileno())
-    item.partial.replace(item.target)
-    folder = os.open(item.target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    room.place(item.partial, item.target)
     return record.seen(item.root, item.target, sha256)
 
 
@@ -242,8 +219,3 @@ def _named_partials(error: TalkheadError, plan: Plan) -> TalkheadError:
         return error
     message = f"{error.message}; begun and kept: {', '.join(begun)}"
     return TalkheadError(error.code, message, error.hint)
-
-
-def files_of(names: Sequence[str], known: Manifest | None = None) -> list[File]:
-    """Return the files of these sets or ids."""
-    return [file for _, file in chosen(names, known or manifest())]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from talkhead.weights import File, locate, record, sound
+from talkhead.weights import File, Manifest, locate, record, sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +19,37 @@ class Verdict:
     fix: str = ""  # the command that mends it
 
 
-def verify(files: Iterable[File], places: locate.Places) -> Iterator[Verdict]:
+def verify(
+    files: Iterable[File], places: locate.Places, known: Manifest | None = None
+) -> Iterator[Verdict]:
     """Yield a verdict for each entry, reading its files whole.
 
-    What an earlier pull had checked and is damaged now is forgotten, so that a pull mends it.
+    With `known`, an alternative that can be loaded serves for an entry that is missing. What an
+    earlier pull had checked and is damaged now is forgotten, so that a pull mends it.
     """
     for file in files:
-        kept = record.read(places.root, file)
-        if kept is not None and kept.files:
-            yield _recorded(file, kept, places)
-        else:
-            yield _found(file, places)
+        verdict = _judged(file, places)
+        if known is not None and verdict.state == "missing":
+            verdict = _served(file, places, known) or verdict
+        yield verdict
+
+
+def _judged(file: File, places: locate.Places) -> Verdict:
+    kept = record.read(places.root, file)
+    if kept is None or not kept.files:
+        return _found(file, places)
+    gone = not any((places.root / entry.path).is_file() for entry in kept.files)
+    if gone and locate.find(file, places).made:
+        return _found(file, places)  # its pickle was deleted, and is not needed
+    return _recorded(file, kept, places)
+
+
+def _served(file: File, places: locate.Places, known: Manifest) -> Verdict | None:
+    for other in known.ways(file.id)[1:]:
+        located = locate.find(other, places)
+        if located.paths and not located.pickle:
+            return Verdict(file, "ok", f"{other.id} serves in its place", located.paths)
+    return None
 
 
 def fix(file: File, places: locate.Places) -> str:
@@ -70,6 +90,8 @@ def _found(file: File, places: locate.Places) -> Verdict:
         why = "; ".join(f"{place.path} {place.why}" for place in refused)
         paths = tuple(place.path for place in refused)
         return Verdict(file, "damaged", why, paths, fix(file, places))
+    if located.made:
+        return Verdict(file, "ok", "form only: converted here", located.paths)
     if not file.sha256:
         return Verdict(file, "ok", "form only: its sha256 is not known", located.paths)
     sha256 = record.sha256_of(located.paths[0])

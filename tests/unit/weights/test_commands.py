@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from support.fake_hub import Hub
@@ -41,7 +42,9 @@ def test_the_list_shows_sets_and_files(volume: Path) -> None:
     assert "infinitetalk-fast" in run("list").output
     sets = {entry["name"]: entry for entry in as_json("list")}
     assert sets["infinitetalk-fast"]["gb"] == pytest.approx(26.9, abs=0.1)
-    assert sets["infinitetalk"]["gb"] is None  # a part's size is not known: no sum is claimed
+    assert (
+        sets["infinitetalk-official"]["gb"] is None
+    )  # a part's size is not known: no sum is claimed
     here = write(volume / "vae/wan_2.1_vae.safetensors", safetensors({"a": (9,)}))
     files = {entry["file"]: entry for entry in as_json("list", "infinitetalk-fast")}
     assert files["wan-vae-comfy"]["paths"] == [str(here)]
@@ -65,6 +68,45 @@ def test_locate_shows_where_it_looked(volume: Path) -> None:
     assert str(volume / "models/unet/wan2.1-i2v-14b-480p-Q4_0.gguf") in [
         place["path"] for place in looked["looked"]
     ]
+
+
+def test_a_pickle_is_converted_and_bundled(volume: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        "[repos.'org/tiny']\n[files.tiny]\nrepo = 'org/tiny'\npath = 'tiny.pth'\n"
+        "[sets.tiny-set]\nabout = 'tiny'\nfiles = ['tiny']\n"
+    )
+    (volume / "org/tiny").mkdir(parents=True)
+    torch.save({"a": torch.ones(3)}, volume / "org/tiny/tiny.pth")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TALKHEAD_WEIGHTS_MANIFEST", str(own))
+        lost = as_json("bundle", "tiny-set", str(tmp_path / "out"))["error"]
+        assert "talkhead weights convert tiny" in lost["hint"]
+        shown = run("convert", "tiny-set")
+        made = tmp_path / "weights/org/tiny/tiny.safetensors"
+        assert f"tiny: {made}" in shown.output
+        assert as_json("convert", "tiny")[0] == {"file": "tiny", "paths": [str(made)], "bytes": 0}
+        assert as_json("convert", "tiny", "--dtype", "bf16")[0]["bytes"] == 6
+        assert "one of bf16, fp16, fp32" in run("convert", "tiny", "--dtype", "f8").output
+        bundled = as_json("bundle", "tiny-set", str(tmp_path / "out"))
+        assert [file["path"] for file in bundled["files"]] == ["org/tiny/bf16/tiny.safetensors"]
+        assert "TALKHEAD_WEIGHTS=" in run("bundle", "tiny-set", str(tmp_path / "out")).output
+        assert run("list", "tiny-set").exit_code == 0
+        patch.setenv("TALKHEAD_WEIGHTS_MANIFEST", str(tmp_path / "no.toml"))
+        assert run("list").exit_code == 2
+    assert run("list", "tiny-set").exit_code == 2
+
+
+def test_older_names_say_where_to_look_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "elsewhere"
+    file = write(folder / "Wan2.1_VAE.pth", b"\x80\x02" + bytes(60))
+    write(folder / "diffusion_pytorch_model-00001-of-00001.safetensors", safetensors({"a": (9,)}))
+    assert run("locate", "wan-vae").exit_code == 1
+    monkeypatch.setenv("CKPT_DIR", str(folder))
+    assert as_json("locate", "wan-vae")[0]["paths"] == [str(file)]
+    assert len(as_json("locate", "wan-i2v")[0]["paths"]) == 1
 
 
 def test_verify_tells_the_command_that_mends(volume: Path) -> None:

@@ -9,6 +9,7 @@ from support.weights import MANIFEST
 from talkhead import weights
 from talkhead.errors import Code, TalkheadError
 from talkhead.serve.weights_page import page
+from talkhead.weights import forms
 
 PAGE = Path(__file__).parents[3] / "docs" / "weights.md"
 SHIPPED = weights.manifest()
@@ -72,6 +73,94 @@ def test_dangling_names_are_named(old: str, new: str, told: str) -> None:
     with pytest.raises(TalkheadError, match=told) as caught:
         weights.read(MANIFEST.replace(old, new))
     assert caught.value.code is Code.INTERNAL
+
+
+def test_the_official_sets_load_as_they_are_pulled() -> None:
+    """No pickle is in them, and all that the fast preset reads is."""
+    for name in ("infinitetalk", "infinitetalk-multi"):
+        files = SHIPPED.sets[name].files
+        assert not [file.id for file in files if forms.pickled(file)]
+        assert "lightx2v-i2v-rank64" in {file.id for file in files}
+        other = {file.id for file in SHIPPED.sets[f"{name}-official"].files}
+        for file in files:
+            assert other & {way.id for way in SHIPPED.ways(file.id)}, file.id
+
+
+def test_alternatives_go_both_ways() -> None:
+    for name, others in SHIPPED.alternatives.items():
+        assert all(name in SHIPPED.alternatives[other] for other in others)
+
+
+OWN = """
+[repos."org/tiny"]
+[files.wan-vae-comfy]
+repo = "org/tiny"
+path = "vae.safetensors"
+[files.tiny]
+repo = "Kijai/WanVideo_comfy"
+path = "tiny.safetensors"
+shapes = {a = [2, 3]}
+[sets.kokoro]
+about = "tiny"
+files = ["tiny", "wan-t5"]
+[alternatives]
+tiny = ["wan-t5"]
+"""
+
+
+def test_an_operators_manifest_adds_and_replaces(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text(OWN)
+    known = weights.known(mine)
+    assert known.files["wan-vae-comfy"].path == "vae.safetensors"
+    assert known.files["wan-vae-comfy"] in known.sets["infinitetalk"].files
+    assert known.files["tiny"].shapes == {"a": (2, 3)}
+    assert [file.id for file in known.sets["kokoro"].files] == ["tiny", "wan-t5"]
+    assert [file.id for file in known.ways("tiny")] == ["tiny", "wan-t5"]
+    assert known.alternatives["wan-vae"] == ("wan-vae-comfy",)
+    assert weights.known(None) is weights.manifest() is weights.known()
+    mine.write_text(OWN.replace("vae.safetensors", "longer.safetensors"))
+    assert weights.known(mine).files["wan-vae-comfy"].path == "longer.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("[repos", "[reposs", "^FILE: reposs: no such section; known: repos, files"),
+        ('path = "tiny', 'bytes = "tiny', "FILE: files.tiny.bytes: not a whole number"),
+        ('path = "tiny.safetensors"', "", "FILE: files.tiny.path: missing"),
+        ("tiny.safetensors", "/etc/passwd", "FILE: files.tiny.path: not a path below its repo"),
+        ("tiny.safetensors", "a/../../b", "FILE: files.tiny.path: not a path below its repo"),
+        ("shapes =", "shape =", "FILE: files.tiny.shape: no such field; known: repo, path"),
+        ("[2, 3]", '["x"]', "FILE: files.tiny.shapes: a is not a whole number"),
+        ("{a = [2, 3]}", "[2]", "FILE: files.tiny.shapes: not a table"),
+        ("Kijai/WanVideo_comfy", "nobody", "FILE: files.tiny.repo: there is no repo nobody"),
+        ('"tiny", "wan-t5"', '"tny"', "FILE: sets.kokoro.files: names unknown files ..tny"),
+        ('tiny = ["wan-t5"]', 'tiny = ["x"]', "FILE: alternatives.tiny: names unknown files"),
+        ('tiny = ["wan-t5"]', "tiny = 3", "FILE: alternatives.tiny: not a list"),
+        ("[files.tiny]", "[files.tiny", r"FILE: cannot be read: .*line 6"),
+        (
+            "shapes = {a = [2, 3]}",
+            "recognise = {tensor = {}}",
+            "FILE: files.tiny.recognise: tensor is no field; known: tensors",
+        ),
+    ],
+)
+def test_a_broken_manifest_names_line_or_field(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    mine = tmp_path / "mine.toml"
+    assert old in OWN
+    mine.write_text(OWN.replace(old, new))
+    with pytest.raises(TalkheadError, match=told.replace("FILE", re.escape(str(mine)))) as caught:
+        weights.known(mine)
+    assert caught.value.code is Code.INPUT
+    assert "TALKHEAD_WEIGHTS_MANIFEST" in caught.value.hint
+
+
+def test_a_manifest_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TalkheadError, match=r"nowhere\.toml: cannot be read: No such file"):
+        weights.known(tmp_path / "nowhere.toml")
 
 
 def test_names_choose_files_once_and_in_order() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from support.weights import BIG, MANIFEST, Puller, known, safetensors, write
 from talkhead import weights
+from talkhead.weights import record
 from talkhead.weights.locate import Places
 from talkhead.weights.verify import Verdict, verify
 
@@ -77,6 +78,22 @@ def test_shapes_in_the_manifest_are_compared(tmp_path: Path) -> None:
     (verdict,) = verify([adapter], Places(tmp_path))
     assert verdict.state == "damaged"
     assert "audio_proj.proj1.weight has shape [2, 2], not [512, 46080]" in verdict.why
+
+
+def test_a_pickle_that_was_converted_may_be_deleted(tmp_path: Path) -> None:
+    known = weights.read(
+        MANIFEST.replace("deep/big.bin", "deep/big.pth") + "[alternatives]\nhand = ['big']\n"
+    )
+    places, big = Places(tmp_path), known.files["big"]
+    pickled = write(tmp_path / big.place, b"\x80\x02" + BIG)
+    record.write(tmp_path, big, "c0ffee", (record.seen(tmp_path, pickled, "0" * 64),))
+    write(tmp_path / "org/model/deep/big.safetensors", safetensors({"a": (3,)}))
+    pickled.unlink()
+    (verdict,) = verdicts(places, "big", manifest=known)
+    assert (verdict.state, verdict.why) == ("ok", "form only: converted here")
+    (verdict,) = verify([known.files["hand"]], places, known)
+    assert (verdict.state, verdict.why) == ("ok", "big serves in its place")
+    assert verdicts(places, "hand", manifest=known)[0].state == "missing"
 
 
 def test_what_cannot_be_pulled_is_put_by_hand(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""The bodies of `talkhead weights convert` and `talkhead weights bundle`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from talkhead import weights
+from talkhead.errors import Code, TalkheadError
+from talkhead.serve import console, weighing
+from talkhead.serve.local import stop_on_signal
+from talkhead.settings import cache_folder, load
+from talkhead.weights import bundle as bundling
+from talkhead.weights import convert as converting
+from talkhead.weights import forms, locate
+from talkhead.weights.stopping import Until
+
+DAY_S = 86_400.0
+
+
+def convert(names: Sequence[str], dtype: str, into: Path | None, json: bool) -> None:
+    """Convert, with lines as a pull has them, and print what is there now."""
+    if dtype and dtype not in forms.DTYPES:
+        raise TalkheadError(
+            Code.INPUT, f"--dtype {dtype} is not known", f"one of {', '.join(forms.DTYPES)}"
+        )
+    settings = load(weights_aliases=True)
+    known, where = weights.known(settings.weights_manifest), weighing.places(settings, into)
+    wanted = converting.Wanted(tuple(names), where.root, dtype)
+    with weighing.shown(quiet=json) as (say, report_s), stop_on_signal() as cancel:
+        done = converting.convert(wanted, where, known, Until(DAY_S, cancel), say, report_s)
+    if json:
+        console.as_json(
+            [
+                {"file": d.file.id, "paths": [str(path) for path in d.paths], "bytes": d.bytes}
+                for d in done
+            ]
+        )
+        return
+    for made in done:
+        for path in made.paths:
+            console.out(f"{made.file.id}: {path}")
+
+
+def bundle(name: str, into: Path, without_text_encoder: bool, json: bool) -> None:
+    """Bundle a set, and print how large it is and what to do with it."""
+    settings = load(weights_aliases=True)
+    known, where = weights.known(settings.weights_manifest), weighing.places(settings)
+    prompts = getattr(settings, "prompts", cache_folder() / "prompts")
+    folders = (prompts, *locate.prompt_folders(where))
+    done = bundling.bundle(
+        bundling.Wanted(name, into, not without_text_encoder, folders), where, known
+    )
+    if json:
+        console.as_json(
+            {
+                "folder": str(into),
+                "set": name,
+                "files": [piece.facts for piece in done.pieces],
+                "bytes": done.bytes,
+                "copied": done.copied,
+            }
+        )
+        return
+    console.out(
+        f"{into}: {len(done.pieces)} files, {done.bytes / 1e9:.3f} GB, of which "
+        f"{done.copied} are copies and the others links"
+    )
+    console.out(f"use it as it is: TALKHEAD_WEIGHTS={into.absolute()}")
+    console.out(f"or as a repo: hf upload-large-folder ORG/NAME {into} --repo-type model")
