@@ -21,6 +21,7 @@ RANK = {
     "quality": 4,
     "runtime": 4,
     "folder": 4,
+    "arrays": 4,
     "mirror": 4,
     "weights": 3,
     "jobs": 4,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talkhead.deliver import Ready, main_name
-from talkhead.engines import Inputs, Phone, Speaker
+from talkhead.engines import Fitting, Inputs, Phone, Speaker
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, digest
 from talkhead.intake import Context
@@ -48,7 +48,7 @@ def prepared(
 ) -> dict[str, NDArray[Any]]:
     """Return what the engine prepared: from the folder, or made now and saved there."""
     plan = work.plan
-    binding = [plan.width, plan.height, plan.fps, plan.segments, work.view.size]
+    binding = [plan.width, plan.height, plan.fps, plan.segments, work.view.size, plan.moments]
     folder.agree_plan(digest(binding), len(plan.segments))
     saved = folder.load("prepared")
     if saved is None:
@@ -56,8 +56,8 @@ def prepared(
         arrays = work.engine.prepare(inputs, plan, context.reporter.tick)
         saved = {"heard": np.asarray(heard, np.str_), **arrays}
         folder.save("prepared", saved)
-        for file in folder.path.glob(".speech-*.npy"):
-            file.unlink()
+        folder.clear_scratch()
+        saved = folder.load("prepared") or saved  # large arrays from their files, not from memory
     return saved
 
 
@@ -181,6 +181,9 @@ def _inputs(
         negative_prompt=request.negative_prompt,
         sampling=request.sampling.model_dump(exclude_none=True),
         options=work.options,
+        quality=request.quality,
+        memory=Fitting(**request.memory.model_dump()),
+        room=folder.room,
     )
     return inputs, heard
 

@@ -65,7 +65,10 @@ class TestCard:
         tick(1, 1)
         options: Options = inputs.options
         loud = np.asarray([np.abs(s.speech).max(initial=0) for s in inputs.speakers])
+        features = inputs.room((options.features_mb, 2**18))
+        features[:] = 7
         return {
+            "features": features,
             "loud": loud,
             "fault": np.asarray(options.fault),
             "warnings": np.asarray(["it is only a test card"]),
@@ -77,6 +80,7 @@ class TestCard:
         fault = str(prepared["fault"])
         start = int(state["next"]) if state else 0
         CALLS.append(f"generate from {start}")
+        assert (prepared["features"] == 7).all()
         done = 0
         for size in plan.windows:
             done += size
