@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from talkhead import __version__, deliver, intake, jobs, lease, prepare, rendering, survey
+from talkhead import __version__, deliver, intake, jobs, lease, prepare, rendering, survey, view
 from talkhead.deliver import Ready
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, Identity, digest
@@ -175,12 +175,12 @@ def _surveyed(request: Talk, context: Context) -> survey.Work:
     with stage("fetch"):
         files = intake.fetch_files(request, context)
     with stage("probe"):
-        view = survey.look(request, files.picture, engine.spec)
+        seen = view.look(request, files.picture, engine.spec)
         timeline = survey.listen(request, files.audio)
     with stage("plan"):
-        plan = survey.planned(request, view, timeline, engine, options)
+        plan = survey.planned(request, seen, timeline, engine, options)
         context.reporter.plan(plan.seconds, len(plan.segments))
-    return survey.Work(request, engine, options, reason, files, view, timeline, plan, ignored)
+    return survey.Work(request, engine, options, reason, files, seen, timeline, plan, ignored)
 
 
 def _one_step(
