@@ -1,6 +1,5 @@
 """What an engine is told of a job before it plans and before it prepares."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from talkhead.engines import Fitting, Inputs, Probe
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return what the test card was given: `probe` and `inputs`."""
     seen: dict[str, Any] = {}
     plan, prepare = TestCard.plan, TestCard.prepare
@@ -24,11 +23,13 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
     def prepared(self: TestCard, inputs: Inputs, *more: Any) -> Any:
         seen["inputs"] = inputs
-        return prepare(self, inputs, *more)
+        arrays = prepare(self, inputs, *more)
+        seen["features"] = arrays["features"]
+        return arrays
 
     monkeypatch.setattr(TestCard, "plan", planned)
     monkeypatch.setattr(TestCard, "prepare", prepared)
-    yield seen
+    return seen
 
 
 def test_what_is_asked_of_a_large_model_reaches_the_engine(portrait, speech, runtime, told) -> None:
@@ -41,4 +42,4 @@ def test_what_is_asked_of_a_large_model_reaches_the_engine(portrait, speech, run
     assert probe.sampling == {"steps": 8, "shift": 5.0}
     assert probe.memory == inputs.memory == Fitting("block", "fp8")
     assert (inputs.quality, inputs.seed, len(inputs.pictures)) == ("best", 4, 0)
-    assert isinstance(inputs.room((2, 3)), np.memmap)
+    assert isinstance(told["features"], np.memmap)
