@@ -2,19 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from talkhead.deliver import Ready, main_name
-from talkhead.engines import Fitting, Inputs, Phone, Speaker
+from talkhead.engines import Fitting, Inputs, Phone, Picture, Speaker
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, digest
 from talkhead.intake import Context
-from talkhead.media import speech
+from talkhead.media import clip, speech
 from talkhead.request import Job, Portrait, Speak
 from talkhead.result import Notice
 from talkhead.stores.local import put_file
@@ -53,8 +54,10 @@ def prepared(
     saved = folder.load("prepared")
     if saved is None:
         inputs, heard = _inputs(work, sounds, seed, folder)
+        inputs, seen = _with_pictures(inputs, work, folder, context)
         arrays = work.engine.prepare(inputs, plan, context.reporter.tick)
-        saved = {"heard": np.asarray(heard, np.str_), **arrays}
+        told = {"heard": np.asarray(heard, np.str_), "seen": np.asarray(seen, np.str_)}
+        saved = {**told, **arrays}
         folder.save("prepared", saved)
         folder.clear_scratch()
         saved = folder.load("prepared") or saved  # large arrays from their files, not from memory
@@ -62,9 +65,12 @@ def prepared(
 
 
 def notices(arrays: Mapping[str, NDArray[Any]]) -> list[Notice]:
-    """Return what decoding and the engine had to say about the speech."""
-    texts = [text for name in ("heard", "warnings") for text in arrays.get(name, ())]
-    return [Notice(code="W_SPEECH", message=str(text)) for text in texts]
+    """Return what decoding had to say about speech and source, and the engine about both."""
+    return [
+        Notice(code=code, message=str(text))
+        for name, code in (("heard", "W_SPEECH"), ("seen", "W_SOURCE"), ("warnings", "W_SPEECH"))
+        for text in arrays.get(name, ())
+    ]
 
 
 def speak_alone(
@@ -170,6 +176,7 @@ def _inputs(
                 transcript=speaker.text or speaker.transcript,
                 language=speaker.language,
                 phones=known_phones(folder, index, part),
+                box=view.boxes[index] if view.boxes else None,
             )
         )
     inputs = Inputs(
@@ -186,6 +193,23 @@ def _inputs(
         room=folder.room,
     )
     return inputs, heard
+
+
+def _with_pictures(
+    inputs: Inputs, work: Work, folder: Folder, context: Context
+) -> tuple[Inputs, list[str]]:
+    """Return the inputs with a source video's pictures, which lie in the folder; else as given."""
+    view, moments, told = work.view, work.plan.moments, list[str]()
+    if view.clip is None:
+        return inputs, told
+    field, _ = work.request.face_source
+    found = clip.read_moments(work.files.picture, moments, field, context.reporter.tick, told)
+    with closing(found):
+        out = folder.path / ".pictures.npy"
+        pictures = clip.write_pictures(found, len(moments), view.fitted, out)
+    # an array is as good as a sequence here: it has a length and pictures by number
+    shown = cast(Sequence[Picture], pictures)
+    return replace(inputs, picture=pictures[0], pictures=shown), told
 
 
 def known_phones(folder: Folder, index: int, part: speech.Part) -> tuple[Phone, ...] | None:

@@ -13,7 +13,7 @@ from talkhead.media import speech
 from talkhead.report import Reporter
 from talkhead.request import Talk
 from talkhead.result import Notice, PlanReport
-from talkhead.view import View
+from talkhead.view import View, unsupported
 
 LONGEST = 4 * 3600.0  # seconds of video in one job
 # Scaling and encoding frames of another size than the engine's, per pixel; one chunk in memory.
@@ -102,6 +102,7 @@ def probe(request: Talk, view: View, timeline: Timeline, spec: Spec, options: An
         estimated=timeline.estimated,
         options=options,
         speakers=len(request.speakers),
+        source_fps=view.clip.fps if view.clip else None,
         sampling=request.sampling.model_dump(exclude={"seed"}, exclude_none=True),
         quality=request.quality,
         memory=Fitting(**request.memory.model_dump()),
@@ -156,11 +157,11 @@ def report(work: Work) -> PlanReport:
 def unserved(request: Talk, spec: Spec) -> tuple[Notice, ...]:
     """Raise E_UNSUPPORTED for what the engine cannot do; return notices for what it ignores."""
     if request.video is not None and not spec.accepts_video:
-        raise _unserved(spec, "video", "takes a still portrait, not a video")
+        raise unsupported(spec, "video", "takes a still portrait, not a video")
     if len(request.speakers) > spec.max_speakers:
-        raise _unserved(spec, "speakers", f"takes at most {spec.max_speakers} speakers")
+        raise unsupported(spec, "speakers", f"takes at most {spec.max_speakers} speakers")
     if any(speaker.isolate_vocals is True for speaker in request.speakers):
-        raise _unserved(spec, "speakers", "is installed without vocal isolation")
+        raise unsupported(spec, "speakers", "is installed without vocal isolation")
     unused = [] if spec.weights else _unused(request)
     notices = [
         Notice(code="W_IGNORED", field=name, message=f"the {spec.name} engine does not use {name}")
@@ -176,6 +177,7 @@ def notices(work: Work) -> list[Notice]:
     """Return all that a caller should know about the plan."""
     plan, timeline = work.plan, work.timeline
     found = [*work.ignored, *work.view.notices, *timeline.notices]
+    found += _last_picture(work.request, work.view, plan)
     found += _frame_limit(work.request, timeline, plan)
     found += _deadline(work.request, plan)
     return found + [Notice(code="W_PLAN", message=message) for message in plan.warnings]
@@ -192,15 +194,6 @@ def _unused(request: Talk) -> list[str]:
     return fields
 
 
-def _unserved(spec: Spec, field: str, message: str) -> TalkheadError:
-    return TalkheadError(
-        Code.UNSUPPORTED,
-        f"{field}: the {spec.name} engine {message}",
-        "see `talkhead doctor` for what is installed",
-        fields=[field],
-    )
-
-
 def _video_seconds(request: Talk, total: float, estimated: bool, notices: list[Notice]) -> float:
     """Return the video's length, with a notice where the request wants another than the speech."""
     wanted = request.duration
@@ -210,6 +203,15 @@ def _video_seconds(request: Talk, total: float, estimated: bool, notices: list[N
     message = f"the video lasts {wanted:.2f} s but the speech {total:.2f} s: {tail}"
     notices.append(Notice(code="W_DURATION", field="duration", message=message))
     return wanted
+
+
+def _last_picture(request: Talk, view: View, plan: Plan) -> list[Notice]:
+    """Return a notice where a source video ends before the engine is done with it."""
+    clip, until = view.clip, max(plan.moments, default=0.0)
+    if clip is None or clip.seconds is None or until < clip.seconds:
+        return []
+    message = f"the source lasts {clip.seconds:.2f} s; its last picture stays until the end"
+    return [Notice(code="W_SOURCE", field=request.face_source[0], message=message)]
 
 
 def _frame_limit(request: Talk, timeline: Timeline, plan: Plan) -> list[Notice]:

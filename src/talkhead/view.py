@@ -4,27 +4,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from talkhead.engines import Box, Face, Picture, Spec
+from talkhead.engines import Box, Face, Picture, Spec, choose_bucket
+from talkhead.errors import Code, TalkheadError
 from talkhead.media import face as faces
 from talkhead.media import fit
+from talkhead.media.clip import ClipFacts, first_picture, probe_clip
 from talkhead.media.decode import read_image
+from talkhead.media.sniff import bad_input, sniff
 from talkhead.request import Talk
 from talkhead.result import FaceFound, Notice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """The portrait as the engine will see it."""
+    """The portrait, or the first picture of a video, as the engine will see it."""
 
     original: Picture | None  # as given; kept only for a picture of the faces, it may be large
-    picture: Picture  # fitted to the working size
+    fitted: fit.Fitted  # at the working size
+    clip: ClipFacts | None  # of a video; None for a still
     found: tuple[Face, ...]  # all faces, in the original's pixels
     faces: tuple[Face, ...]  # one for each speaker, in the fitted picture's pixels
     bystanders: tuple[Face, ...]  # the others, in the fitted picture's pixels
+    boxes: tuple[Box | None, ...]  # of each speaker as asked for, in the fitted picture's pixels
     reported: tuple[FaceFound, ...]
     width: int  # of the video
     height: int
     notices: tuple[Notice, ...]
+
+    @property
+    def picture(self) -> Picture:
+        """Return the picture at the working size."""
+        return self.fitted.picture
 
     @property
     def size(self) -> tuple[int, int]:
@@ -33,48 +43,144 @@ class View:
 
 
 def look(request: Talk, file: Path, spec: Spec) -> View:
-    """Decode the portrait, find its faces and fit it to the size at which the engine works."""
+    """Decode the portrait, find its faces and fit it to the size at which the engine works.
+
+    Of a video this is done with its first picture; the others are shown in the same way.
+    """
     field, _ = request.face_source
-    original = read_image(file, field)
-    width, height, notices = _size(request, original)
+    clip = _clip(field, file, spec)
+    original = first_picture(file, field) if clip else read_image(file, field)
+    width, height, notices = _size(request, original, spec)
     work = fit.work_size(width, height, spec.multiple, spec.min_side, spec.max_pixels)
     if work != (width, height):
         notices.append(_scaled(spec, work, (width, height)))
-    found = tuple(faces.FaceFinder().find(original)) if spec.needs_face else ()
-    picked: tuple[Face, ...] = ()
-    if spec.needs_face:
-        boxes = [Box(*speaker.box) if speaker.box else None for speaker in request.speakers]
-        picked = faces.pick_faces(found, boxes, len(boxes))
-    fitted = fit.fit(original, *work, request.fit, _around(picked))
-    mapped = tuple(fitted.face(face) for face in picked)
+    boxes = [Box(*speaker.box) if speaker.box else None for speaker in request.speakers]
+    found, picked = _faces(request, original, spec, boxes)
+    given = [] if spec.needs_face else [box for box in boxes if box]
+    around = _around(given or [face.box for face in picked])
+    fitted = fit.fit(original, *work, request.fit, around)
+    shown = picked if spec.needs_face else ()
+    mapped = tuple(fitted.face(face) for face in shown)
     faces.check_sizes(mapped)
     notices += _cut_faces(mapped, work)
+    rest = [face for face in found if spec.needs_face and _index(face, picked) is None]
     return View(
         original=original if request.output.faces else None,
-        picture=fitted.picture,
+        fitted=fitted,
+        clip=clip,
         found=found,
         faces=mapped,
-        bystanders=tuple(fitted.face(face) for face in found if _index(face, picked) is None),
-        reported=tuple(_reported(face, _index(face, picked), fitted) for face in found),
+        bystanders=tuple(fitted.face(face) for face in rest),
+        boxes=() if spec.needs_face else _fitted_boxes(boxes, original, fitted),
+        reported=tuple(_reported(face, _index(face, shown), fitted) for face in found),
         width=width,
         height=height,
         notices=tuple(notices),
     )
 
 
-def _size(request: Talk, original: Picture) -> tuple[int, int, list[Notice]]:
-    """Return the video's size: as asked, even, and a notice where it was odd."""
+def unsupported(spec: Spec, field: str, message: str) -> TalkheadError:
+    """Return the error for what an engine cannot do, naming the request's field."""
+    return TalkheadError(
+        Code.UNSUPPORTED,
+        f"{field}: the {spec.name} engine {message}",
+        "see `talkhead doctor` for what is installed",
+        fields=[field],
+    )
+
+
+def _clip(field: str, file: Path, spec: Spec) -> ClipFacts | None:
+    """Return the facts of a video, or None for what has to be a still; the file decides."""
+    kind = sniff(file, field)
+    if field == "video" and kind.family != "video":
+        raise bad_input(
+            field,
+            f"{file.name} is {kind.name} {kind.family}, not a video",
+            "give a picture as `portrait`, or as `source`, which takes both",
+        )
+    if field == "portrait" or kind.family != "video":
+        return None
+    if not spec.accepts_video:
+        raise unsupported(spec, field, "takes a still portrait, not a video")
+    return probe_clip(file, field)
+
+
+def _faces(
+    request: Talk, original: Picture, spec: Spec, boxes: Sequence[Box | None]
+) -> tuple[tuple[Face, ...], tuple[Face, ...]]:
+    """Return all faces and those of the speakers; none where nothing asks for any."""
+    close = request.fit == "face" and not any(boxes)
+    if not (spec.needs_face or close or request.output.faces):
+        return (), ()
+    found = tuple(faces.FaceFinder().find(original))
+    if spec.needs_face:
+        return found, faces.pick_faces(found, boxes, len(boxes))
+    if close:  # as many as there are: this engine can do without
+        return found, faces.pick_faces(found, None, max(1, min(len(found), len(boxes))))
+    return found, ()
+
+
+def _fitted_boxes(
+    boxes: Sequence[Box | None], original: Picture, fitted: fit.Fitted
+) -> tuple[Box | None, ...]:
+    """Return the speakers' boxes where they are seen, cut at the edges.
+
+    Raises E_INPUT_VALIDATION for one of which nothing is seen.
+    """
+    seen: list[Box | None] = []
+    for index, box in enumerate(boxes):
+        inside = None
+        if box is not None:
+            field = f"speakers.{index}.box"
+            height, width = original.shape[:2]
+            if not _inside(box, original).area:
+                raise bad_input(
+                    field,
+                    f"{_shown(box)} lies outside the picture of {width}x{height}",
+                    "give x0, y0, x1, y1 in pixels of the portrait as it was sent",
+                )
+            inside = _inside(fitted.box(box), fitted.picture)
+            if not inside.area:
+                raise bad_input(
+                    field,
+                    f"{_shown(box)} lies outside what is shown of the picture",
+                    "use fit=pad, which shows all of it, or a size of its own aspect",
+                )
+        seen.append(inside)
+    return tuple(seen)
+
+
+def _inside(box: Box, picture: Picture) -> Box:
+    """Return the part of a box that lies in a picture; its area is 0 where there is none."""
+    height, width = picture.shape[:2]
+    return Box(max(box.x0, 0.0), max(box.y0, 0.0), min(box.x1, width), min(box.y1, height))
+
+
+def _shown(box: Box) -> str:
+    return "[" + ", ".join(f"{side:g}" for side in box) + "]"
+
+
+def _size(request: Talk, original: Picture, spec: Spec) -> tuple[int, int, list[Notice]]:
+    """Return the video's size: as asked or as the engine was trained, even; a notice where odd."""
     height, width = original.shape[:2]
     asked = request.size
+    preset = min(spec.buckets, default=None) if asked is None else asked.short
+    if preset is not None and preset in spec.buckets:
+        bucket = choose_bucket(height, width, spec.buckets[preset])
+        return *_even(bucket.width, bucket.height), []
     if asked is None:
         return *fit.scaled_size(width, height, long=fit.DEFAULT_LONG), []
     if asked.width is None or asked.height is None:
         return *fit.scaled_size(width, height, long=asked.long, short=asked.short), []
-    even = asked.width + asked.width % 2, asked.height + asked.height % 2
+    even = _even(asked.width, asked.height)
     if even == (asked.width, asked.height):
         return *even, []
     message = f"{asked.width}x{asked.height} is odd; the video is {even[0]}x{even[1]}"
     return *even, [Notice(code="W_SIZE", field="size", message=message)]
+
+
+def _even(width: int, height: int) -> tuple[int, int]:
+    return width + width % 2, height + height % 2
 
 
 def _scaled(spec: Spec, work: tuple[int, int], out: tuple[int, int]) -> Notice:
@@ -84,11 +190,10 @@ def _scaled(spec: Spec, work: tuple[int, int], out: tuple[int, int]) -> Notice:
     return Notice(code="W_SIZE", field="size", message=message)
 
 
-def _around(picked: Sequence[Face]) -> Box | None:
-    """Return the box around all picked faces."""
-    if not picked:
+def _around(boxes: Sequence[Box]) -> Box | None:
+    """Return the box around all boxes."""
+    if not boxes:
         return None
-    boxes = [face.box for face in picked]
     return Box(
         min(box.x0 for box in boxes),
         min(box.y0 for box in boxes),
