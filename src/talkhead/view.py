@@ -25,7 +25,7 @@ class View:
     found: tuple[Face, ...]  # all faces, in the original's pixels
     faces: tuple[Face, ...]  # one for each speaker, in the fitted picture's pixels
     bystanders: tuple[Face, ...]  # the others, in the fitted picture's pixels
-    boxes: tuple[Box | None, ...]  # of each speaker as asked for, in the fitted picture's pixels
+    boxes: tuple[Box | None, ...]  # as asked for, fitted; none where the engine takes faces
     reported: tuple[FaceFound, ...]
     width: int  # of the video
     height: int
@@ -54,9 +54,9 @@ def look(request: Talk, file: Path, spec: Spec) -> View:
     work = fit.work_size(width, height, spec.multiple, spec.min_side, spec.max_pixels)
     if work != (width, height):
         notices.append(_scaled(spec, work, (width, height)))
-    boxes = [Box(*speaker.box) if speaker.box else None for speaker in request.speakers]
-    found, picked = _faces(request, original, spec, boxes)
-    given = [] if spec.needs_face else [box for box in boxes if box]
+    boxes = [] if spec.needs_face else _asked_boxes(request, original)
+    found, picked = _faces(request, original, spec)
+    given = [box for box in boxes if box]
     around = _around(given or [face.box for face in picked])
     fitted = fit.fit(original, *work, request.fit, around)
     shown = picked if spec.needs_face else ()
@@ -71,7 +71,7 @@ def look(request: Talk, file: Path, spec: Spec) -> View:
         found=found,
         faces=mapped,
         bystanders=tuple(fitted.face(face) for face in rest),
-        boxes=() if spec.needs_face else _fitted_boxes(boxes, original, fitted),
+        boxes=_fitted_boxes(request, boxes, fitted),
         reported=tuple(_reported(face, _index(face, shown), fitted) for face in found),
         width=width,
         height=height,
@@ -106,9 +106,10 @@ def _clip(field: str, file: Path, spec: Spec) -> ClipFacts | None:
 
 
 def _faces(
-    request: Talk, original: Picture, spec: Spec, boxes: Sequence[Box | None]
+    request: Talk, original: Picture, spec: Spec
 ) -> tuple[tuple[Face, ...], tuple[Face, ...]]:
     """Return all faces and those of the speakers; none where nothing asks for any."""
+    boxes = [Box(*speaker.box) if speaker.box else None for speaker in request.speakers]
     close = request.fit == "face" and not any(boxes)
     if not (spec.needs_face or close or request.output.faces):
         return (), ()
@@ -120,44 +121,45 @@ def _faces(
     return found, ()
 
 
-def _fitted_boxes(
-    boxes: Sequence[Box | None], original: Picture, fitted: fit.Fitted
-) -> tuple[Box | None, ...]:
-    """Return the speakers' boxes where they are seen, cut at the edges.
+def _asked_boxes(request: Talk, original: Picture) -> list[Box | None]:
+    """Return what of the speakers' boxes lies in the picture; raises E_INPUT_VALIDATION if none."""
+    height, width = original.shape[:2]
+    found: list[Box | None] = []
+    for index, speaker in enumerate(request.speakers):
+        box = _inside(Box(*speaker.box), width, height) if speaker.box else None
+        if box is not None and not box.area:
+            raise bad_input(
+                f"speakers.{index}.box",
+                f"{_listed(speaker.box)} lies outside the picture of {width}x{height}",
+                "give x0, y0, x1, y1 in pixels of the portrait as it was sent",
+            )
+        found.append(box)
+    return found
 
-    Raises E_INPUT_VALIDATION for one of which nothing is seen.
-    """
-    seen: list[Box | None] = []
-    for index, box in enumerate(boxes):
-        inside = None
-        if box is not None:
-            field = f"speakers.{index}.box"
-            height, width = original.shape[:2]
-            if not _inside(box, original).area:
-                raise bad_input(
-                    field,
-                    f"{_shown(box)} lies outside the picture of {width}x{height}",
-                    "give x0, y0, x1, y1 in pixels of the portrait as it was sent",
-                )
-            inside = _inside(fitted.box(box), fitted.picture)
-            if not inside.area:
-                raise bad_input(
-                    field,
-                    f"{_shown(box)} lies outside what is shown of the picture",
-                    "use fit=pad, which shows all of it, or a size of its own aspect",
-                )
-        seen.append(inside)
+
+def _fitted_boxes(
+    request: Talk, boxes: Sequence[Box | None], fitted: fit.Fitted
+) -> tuple[Box | None, ...]:
+    """Return where the boxes are seen, cut at the edges; raises E_INPUT_VALIDATION for nowhere."""
+    height, width = fitted.picture.shape[:2]
+    seen = [_inside(fitted.box(box), width, height) if box else None for box in boxes]
+    for index, box in enumerate(seen):
+        if box is not None and not box.area:
+            raise bad_input(
+                f"speakers.{index}.box",
+                f"{_listed(request.speakers[index].box)} lies outside what is shown",
+                "use fit=pad, which shows the whole picture, or a size of its own aspect",
+            )
     return tuple(seen)
 
 
-def _inside(box: Box, picture: Picture) -> Box:
+def _inside(box: Box, width: int, height: int) -> Box:
     """Return the part of a box that lies in a picture; its area is 0 where there is none."""
-    height, width = picture.shape[:2]
     return Box(max(box.x0, 0.0), max(box.y0, 0.0), min(box.x1, width), min(box.y1, height))
 
 
-def _shown(box: Box) -> str:
-    return "[" + ", ".join(f"{side:g}" for side in box) + "]"
+def _listed(sides: Sequence[float] | None) -> str:
+    return "[" + ", ".join(f"{side:g}" for side in sides or ()) + "]"
 
 
 def _size(request: Talk, original: Picture, spec: Spec) -> tuple[int, int, list[Notice]]:
