@@ -168,7 +168,8 @@ def _surveyed(request: Talk, context: Context) -> survey.Work:
     stage, runtime = context.reporter.stage, context.runtime
     name, reason = runtime.choose(request.engine)
     engine, options = runtime.engine(name), runtime.options(name, request.options)
-    ignored = survey.unserved(request, engine.spec)
+    isolates = any(s.isolate_vocals for s in request.speakers) and runtime.isolator() is not None
+    ignored = survey.unserved(request, engine.spec, isolates)
     for speaker in request.speakers:
         if speaker.text is not None:
             runtime.voice(speaker.voice)  # a voice that is not installed is told before any work

@@ -15,7 +15,7 @@ from talkhead.engines import Fitting, Inputs, Phone, Picture, Speaker
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, digest
 from talkhead.intake import Context
-from talkhead.media import clip, speech
+from talkhead.media import clip, isolation, speech
 from talkhead.request import Job, Portrait, Speak
 from talkhead.result import Notice
 from talkhead.stores.local import put_file
@@ -53,7 +53,8 @@ def prepared(
     folder.agree_plan(digest(binding), len(plan.segments))
     saved = folder.load("prepared")
     if saved is None:
-        inputs, heard = _inputs(work, sounds, seed, folder)
+        voices = _isolated(work, sounds, folder, context)
+        inputs, heard = _inputs(work, voices, seed, folder)
         inputs, seen = _with_pictures(inputs, work, folder, context)
         arrays = work.engine.prepare(inputs, plan, context.reporter.tick)
         told = {"heard": np.asarray(heard, np.str_), "seen": np.asarray(seen, np.str_)}
@@ -150,6 +151,23 @@ def _speak(line: Line, name: str | None, out: Path, context: Context) -> None:
     phones = voice.speak(replace(line, variant=variant), partial, context.reporter.tick)
     out.with_suffix(".json").write_text(json.dumps(phones))
     partial.replace(out)  # the sound comes last: where it is, its phones are too
+
+
+def _isolated(
+    work: Work, sounds: Sequence[Path], folder: Folder, context: Context
+) -> tuple[Path, ...]:
+    """Return what the engine hears of each speaker: the sound, or its voice alone if asked for.
+
+    Voices are taken out once and kept; the soundtrack stays the caller's own sound.
+    """
+    heard = []
+    for index, (speaker, sound) in enumerate(zip(work.request.speakers, sounds, strict=True)):
+        isolator = context.runtime.isolator() if speaker.isolate_vocals else None
+        out = folder.path / f"vocals-{index}.wav"
+        if isolator is not None and not out.exists():
+            isolation.write_voice(isolator, sound, out, context.reporter.tick)
+        heard.append(sound if isolator is None else out)
+    return tuple(heard)
 
 
 def _inputs(

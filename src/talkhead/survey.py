@@ -154,20 +154,30 @@ def report(work: Work) -> PlanReport:
     )
 
 
-def unserved(request: Talk, spec: Spec) -> tuple[Notice, ...]:
-    """Raise E_UNSUPPORTED for what the engine cannot do; return notices for what it ignores."""
+def unserved(request: Talk, spec: Spec, isolates: bool) -> tuple[Notice, ...]:
+    """Raise E_UNSUPPORTED for what the engine cannot do; return notices for what it ignores.
+
+    `isolates` says whether this installation can take music and noise away.
+    """
     if request.video is not None and not spec.accepts_video:
         raise unsupported(spec, "video", "takes a still portrait, not a video")
     if len(request.speakers) > spec.max_speakers:
         raise unsupported(spec, "speakers", f"takes at most {spec.max_speakers} speakers")
-    if any(speaker.isolate_vocals is True for speaker in request.speakers):
-        raise unsupported(spec, "speakers", "is installed without vocal isolation")
+    wanted = {speaker.isolate_vocals for speaker in request.speakers}
+    if True in wanted and not isolates:
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            "speakers: isolate_vocals is true, but vocal isolation is not installed",
+            "leave it out or set it to auto; the operator can register an isolator, see "
+            "docs/contract.md",
+            fields=["speakers"],
+        )
     unused = [] if spec.weights else _unused(request)
     notices = [
         Notice(code="W_IGNORED", field=name, message=f"the {spec.name} engine does not use {name}")
         for name in unused
     ]
-    if any(speaker.isolate_vocals == "auto" for speaker in request.speakers):
+    if "auto" in wanted and not isolates:
         message = "music and noise stay in the speech: vocal isolation is not installed"
         notices.append(Notice(code="W_NOT_ISOLATED", field="speakers", message=message))
     return tuple(notices)
