@@ -3,14 +3,13 @@
     <jobs>/<id>/lock            held by flock while a process works; also a lease for other hosts
                 request.json    the request, so that a job can be shown and resumed by its id
                 manifest.jsonl  one line for each fact that counts; nothing else counts
-                prepared.npz    what the engine prepared
+                prepared.npz    what the engine prepared; large arrays in prepared.NAME.npy
                 segment-*.mp4   committed frames
                 state-*.npz     where the engine goes on; only the newest is kept
 
 A file is written under a temporary name, fsynced and renamed before the manifest names it.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -21,12 +20,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from talkhead import arrays as files
 from talkhead import lease
+from talkhead.arrays import sync
 from talkhead.errors import Code, TalkheadError
 from talkhead.mirror import Mirror
 
@@ -105,6 +105,7 @@ class Folder:
         self.waited = False  # whether somebody else worked in it when this run came
         self._entries = entries  # the manifest, as read and appended to
         self._mirror = mirror
+        self._rooms = 0
 
     @property
     def segments(self) -> list[Segment]:
@@ -120,7 +121,7 @@ class Folder:
         """Return where the engine goes on, or None at the very start."""
         for entry in reversed(self._entries):
             if "state" in entry:
-                return self._load(self.path / entry["state"])
+                return files.load_npz(self.path / entry["state"])
         return None
 
     @property
@@ -154,7 +155,7 @@ class Folder:
         index = len(self.segments)
         file = f"segment-{index:05d}.mp4"
         entry = {"segment": index, "file": file, "frames": frames, "sha256": file_digest(partial)}
-        _sync(partial)
+        sync(partial)
         partial.replace(self.path / file)
         self._commit_state(entry, state)
 
@@ -163,23 +164,26 @@ class Folder:
         self._commit_state({"checkpoint": len(self.segments)}, state)
 
     def save(self, name: str, arrays: Mapping[str, Any]) -> None:
-        """Write arrays as NAME.npz, whole or not at all."""
-        target = self.path / f"{name}.npz"
-        partial = self.path / f".{name}.partial.npz"
-        with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
-        _sync(partial)
-        partial.replace(target)
-        _sync(self.path)
+        """Write arrays as NAME.npz, large ones beside it; the npz counts, and comes last."""
+        files.save(self.path, name, arrays)
 
     def load(self, name: str) -> dict[str, NDArray[Any]] | None:
         """Return what `save` wrote; None where there is nothing, or nothing that can be read."""
-        path = self.path / f"{name}.npz"
         try:
-            return self._load(path) if path.exists() else None
-        except (OSError, ValueError, BadZipFile):
-            self.notices.append(f"{path.name} was damaged and is made again")
+            return files.load(self.path, name) if (self.path / f"{name}.npz").exists() else None
+        except files.UNREADABLE:
+            self.notices.append(f"{name}.npz was damaged and is made again")
             return None
+
+    def room(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return an array in a new file of this folder; `clear_scratch` deletes it."""
+        self._rooms += 1
+        return files.room(self.path / f".room-{self._rooms}.npy", shape)
+
+    def clear_scratch(self) -> None:
+        """Delete the arrays that only what is saved now was made of."""
+        for file in self.path.glob(".*.npy"):
+            file.unlink()
 
     def renew(self) -> None:
         """Tell other hosts that this job is being worked on."""
@@ -194,7 +198,7 @@ class Folder:
     def _commit_state(self, entry: dict[str, Any], state: Mapping[str, Any]) -> None:
         old = [e["state"] for e in self._entries if "state" in e]
         number = 1 + (int(old[-1][len("state-") : -len(".npz")]) if old else 0)
-        self.save(f"state-{number:05d}", state)
+        files.save_npz(self.path / f"state-{number:05d}.npz", state)
         self._append({**entry, "state": f"state-{number:05d}.npz"})
         for name in old[-1:]:
             (self.path / name).unlink(missing_ok=True)
@@ -210,10 +214,6 @@ class Folder:
             notice = f"the copy in the store could not be kept up to date: {problem}"
             if notice not in self.notices:
                 self.notices.append(notice)
-
-    def _load(self, path: Path) -> dict[str, NDArray[Any]]:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
 
 
 @contextmanager
@@ -257,7 +257,7 @@ def open_folder(
             partial = path / f".{REQUEST}.partial"
             partial.touch(0o600)  # it may hold signed links
             partial.write_text(request)
-            _sync(partial)
+            sync(partial)
             partial.replace(path / REQUEST)
         if not entries:
             folder._append({"job": asdict(identity), "digest": identity.asked})
@@ -330,7 +330,7 @@ def _drop_damaged(path: Path, entries: list[dict[str, Any]], notices: list[str])
     text = "".join(json.dumps(entry, default=str) + "\n" for entry in entries)
     partial = path / f".{MANIFEST}.partial"
     partial.write_text(text)
-    _sync(partial)
+    sync(partial)
     partial.replace(path / MANIFEST)
 
 
@@ -345,16 +345,6 @@ def _clear_strays(path: Path, entries: list[dict[str, Any]]) -> None:
     for file in path.iterdir():
         stale_state = file.name.startswith("state-") and [file.name] != newest
         stray = file.name.startswith("segment-") and file.name not in named
+        stray |= file.suffix == ".npy" and not (path / f"{file.name.split('.')[0]}.npz").exists()
         if file.name.startswith(".") or stale_state or stray:
             file.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network volumes cannot sync a directory
-            raise
-    finally:
-        os.close(handle)

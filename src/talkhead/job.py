@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from talkhead import __version__, deliver, intake, jobs, lease, prepare, rendering, survey
+from talkhead import __version__, deliver, intake, jobs, lease, prepare, rendering, survey, view
 from talkhead.deliver import Ready
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, Identity, digest
@@ -168,19 +168,20 @@ def _surveyed(request: Talk, context: Context) -> survey.Work:
     stage, runtime = context.reporter.stage, context.runtime
     name, reason = runtime.choose(request.engine)
     engine, options = runtime.engine(name), runtime.options(name, request.options)
-    ignored = survey.unserved(request, engine.spec)
+    isolates = any(s.isolate_vocals for s in request.speakers) and runtime.isolator() is not None
+    ignored = survey.unserved(request, engine.spec, isolates)
     for speaker in request.speakers:
         if speaker.text is not None:
             runtime.voice(speaker.voice)  # a voice that is not installed is told before any work
     with stage("fetch"):
         files = intake.fetch_files(request, context)
     with stage("probe"):
-        view = survey.look(request, files.picture, engine.spec)
+        seen = view.look(request, files.picture, engine.spec)
         timeline = survey.listen(request, files.audio)
     with stage("plan"):
-        plan = survey.planned(request, view, timeline, engine, options)
+        plan = survey.planned(request, seen, timeline, engine, options)
         context.reporter.plan(plan.seconds, len(plan.segments))
-    return survey.Work(request, engine, options, reason, files, view, timeline, plan, ignored)
+    return survey.Work(request, engine, options, reason, files, seen, timeline, plan, ignored)
 
 
 def _one_step(

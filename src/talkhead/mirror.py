@@ -19,7 +19,10 @@ from talkhead.stores import Shelf
 
 INDEX, MANIFEST = "index.json", "manifest.jsonl"
 # What is copied, and all that is ever brought back. The request stays here: it may hold secrets.
-NAMES = re.compile(r"(segment|state|prepared|voice)(-\d{1,6})?\.(mp4|npz|wav|json)")
+NAMES = re.compile(
+    r"(segment|state|prepared|voice|vocals)(-\d{1,6})?\.(mp4|npz|wav|json)"
+    r"|prepared\.[A-Za-z0-9_]{1,64}\.npy"
+)
 MAX_FILE = 4 * 2**30  # bytes
 
 

@@ -2,19 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from talkhead.deliver import Ready, main_name
-from talkhead.engines import Inputs, Phone, Speaker
+from talkhead.engines import Fitting, Inputs, Phone, Picture, Speaker
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, digest
 from talkhead.intake import Context
-from talkhead.media import speech
+from talkhead.media import clip, isolation, speech
 from talkhead.request import Job, Portrait, Speak
 from talkhead.result import Notice
 from talkhead.stores.local import put_file
@@ -48,23 +49,29 @@ def prepared(
 ) -> dict[str, NDArray[Any]]:
     """Return what the engine prepared: from the folder, or made now and saved there."""
     plan = work.plan
-    binding = [plan.width, plan.height, plan.fps, plan.segments, work.view.size]
+    binding = [plan.width, plan.height, plan.fps, plan.segments, work.view.size, plan.moments]
     folder.agree_plan(digest(binding), len(plan.segments))
     saved = folder.load("prepared")
     if saved is None:
-        inputs, heard = _inputs(work, sounds, seed, folder)
+        voices = _isolated(work, sounds, folder, context)
+        inputs, heard = _inputs(work, voices, seed, folder)
+        inputs, seen = _with_pictures(inputs, work, folder, context)
         arrays = work.engine.prepare(inputs, plan, context.reporter.tick)
-        saved = {"heard": np.asarray(heard, np.str_), **arrays}
+        told = {"heard": np.asarray(heard, np.str_), "seen": np.asarray(seen, np.str_)}
+        saved = {**told, **arrays}
         folder.save("prepared", saved)
-        for file in folder.path.glob(".speech-*.npy"):
-            file.unlink()
+        folder.clear_scratch()
+        saved = folder.load("prepared") or saved  # large arrays from their files, not from memory
     return saved
 
 
 def notices(arrays: Mapping[str, NDArray[Any]]) -> list[Notice]:
-    """Return what decoding and the engine had to say about the speech."""
-    texts = [text for name in ("heard", "warnings") for text in arrays.get(name, ())]
-    return [Notice(code="W_SPEECH", message=str(text)) for text in texts]
+    """Return what decoding had to say about speech and source, and the engine about both."""
+    return [
+        Notice(code=code, message=str(text))
+        for name, code in (("heard", "W_SPEECH"), ("seen", "W_SOURCE"), ("warnings", "W_SPEECH"))
+        for text in arrays.get(name, ())
+    ]
 
 
 def speak_alone(
@@ -146,6 +153,23 @@ def _speak(line: Line, name: str | None, out: Path, context: Context) -> None:
     partial.replace(out)  # the sound comes last: where it is, its phones are too
 
 
+def _isolated(
+    work: Work, sounds: Sequence[Path], folder: Folder, context: Context
+) -> tuple[Path, ...]:
+    """Return what the engine hears of each speaker: the sound, or its voice alone if asked for.
+
+    Voices are taken out once and kept; the soundtrack stays the caller's own sound.
+    """
+    heard = []
+    for index, (speaker, sound) in enumerate(zip(work.request.speakers, sounds, strict=True)):
+        isolator = context.runtime.isolator() if speaker.isolate_vocals else None
+        out = folder.path / f"vocals-{index}.wav"
+        if isolator is not None and not out.exists():
+            isolation.write_voice(isolator, sound, out, context.reporter.tick)
+        heard.append(sound if isolator is None else out)
+    return tuple(heard)
+
+
 def _inputs(
     work: Work, sounds: Sequence[Path], seed: int, folder: Folder
 ) -> tuple[Inputs, list[str]]:
@@ -170,6 +194,7 @@ def _inputs(
                 transcript=speaker.text or speaker.transcript,
                 language=speaker.language,
                 phones=known_phones(folder, index, part),
+                box=view.boxes[index] if view.boxes else None,
             )
         )
     inputs = Inputs(
@@ -181,8 +206,28 @@ def _inputs(
         negative_prompt=request.negative_prompt,
         sampling=request.sampling.model_dump(exclude_none=True),
         options=work.options,
+        quality=request.quality,
+        memory=Fitting(**request.memory.model_dump()),
+        room=folder.room,
     )
     return inputs, heard
+
+
+def _with_pictures(
+    inputs: Inputs, work: Work, folder: Folder, context: Context
+) -> tuple[Inputs, list[str]]:
+    """Return the inputs with a source video's pictures, which lie in the folder; else as given."""
+    view, moments, told = work.view, work.plan.moments, list[str]()
+    if view.clip is None:
+        return inputs, told
+    field, _ = work.request.face_source
+    found = clip.read_moments(work.files.picture, moments, field, context.reporter.tick, told)
+    with closing(found):
+        out = folder.path / ".pictures.npy"
+        pictures = clip.write_pictures(found, len(moments), view.fitted, out)
+    # an array is as good as a sequence here: it has a length and pictures by number
+    shown = cast(Sequence[Picture], pictures)
+    return replace(inputs, picture=pictures[0], pictures=shown), told
 
 
 def known_phones(folder: Folder, index: int, part: speech.Part) -> tuple[Phone, ...] | None:

@@ -18,6 +18,7 @@ STORES = {
 }
 PORTRAITS: dict[str, str] = {}
 WORKFLOWS: dict[str, str] = {}
+ISOLATORS: dict[str, str] = {}
 
 # Designed, and not part of this version: asking for one gets an honest answer.
 LATER_ENGINES = ("infinitetalk", "omniavatar", "sonic", "wan-animate")

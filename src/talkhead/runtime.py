@@ -12,7 +12,7 @@ from talkhead.result import Ability, Component, Result
 from talkhead.settings import S3, Settings, StoreSettings, load
 from talkhead.stores import Shelf, Store
 from talkhead.validation import validate
-from talkhead.voices import Voice
+from talkhead.voices import Isolator, Voice
 
 
 class Runtime:
@@ -114,6 +114,13 @@ class Runtime:
         if name == "default" and len(table) == 1:
             name = next(iter(table))
         return self._load(kind, name, table)
+
+    def isolator(self) -> Isolator | None:
+        """Return what takes music and noise away: the operator's first, or an installed one."""
+        table = self.settings.isolators or registry.ISOLATORS
+        names = [name for name in table if not registry.missing(name)]
+        found: Isolator | None = self._load("isolator", names[0], table) if names else None
+        return found
 
     def options(self, engine: str, values: dict[str, Any]) -> Any:
         """Return a request's `options` as the engine's own model."""

@@ -253,6 +253,9 @@ class Settings(BaseSettings):
     voices: dict[str, str] = Field({}, description="third-party voices, name to module:Class")
     portraits: dict[str, str] = Field({}, description="portrait makers, name to module:Class")
     workflows: dict[str, str] = Field({}, description="workflow runners, name to module:Class")
+    isolators: dict[str, str] = Field(
+        {}, description="vocal isolators, name to module:Class; the first one is used"
+    )
 
     @model_validator(mode="after")
     def _refuse_typos(self) -> Self:

@@ -6,40 +6,19 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from talkhead.engines import Box, Engine, Face, Picture, Plan, Probe, Spec
+from talkhead.engines import Engine, Fitting, Plan, Probe, Spec
 from talkhead.errors import Code, TalkheadError
 from talkhead.intake import Files
-from talkhead.media import face as faces
-from talkhead.media import fit, speech
-from talkhead.media.decode import read_image
+from talkhead.media import speech
 from talkhead.report import Reporter
 from talkhead.request import Talk
-from talkhead.result import FaceFound, Notice, PlanReport
+from talkhead.result import Notice, PlanReport
+from talkhead.view import View, unsupported
 
 LONGEST = 4 * 3600.0  # seconds of video in one job
 # Scaling and encoding frames of another size than the engine's, per pixel; one chunk in memory.
 SCALING_SECONDS, SCALING_BYTES = 18e-9, 100
 CHARACTERS_PER_SECOND = 14.0  # of espeak at its own pace, English; an estimate until it has spoken
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """The portrait as the engine will see it."""
-
-    original: Picture | None  # as given; kept only for a picture of the faces, it may be large
-    picture: Picture  # fitted to the working size
-    found: tuple[Face, ...]  # all faces, in the original's pixels
-    faces: tuple[Face, ...]  # one for each speaker, in the fitted picture's pixels
-    bystanders: tuple[Face, ...]  # the others, in the fitted picture's pixels
-    reported: tuple[FaceFound, ...]
-    width: int  # of the video
-    height: int
-    notices: tuple[Notice, ...]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Return the video's (width, height)."""
-        return self.width, self.height
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,36 +45,6 @@ class Work:
     timeline: Timeline
     plan: Plan
     ignored: tuple[Notice, ...]
-
-
-def look(request: Talk, file: Path, spec: Spec) -> View:
-    """Decode the portrait, find its faces and fit it to the size at which the engine works."""
-    field, _ = request.face_source
-    original = read_image(file, field)
-    width, height, notices = _size(request, original)
-    work = fit.work_size(width, height, spec.multiple, spec.min_side, spec.max_pixels)
-    if work != (width, height):
-        notices.append(_scaled(spec, work, (width, height)))
-    found = tuple(faces.FaceFinder().find(original)) if spec.needs_face else ()
-    picked: tuple[Face, ...] = ()
-    if spec.needs_face:
-        boxes = [Box(*speaker.box) if speaker.box else None for speaker in request.speakers]
-        picked = faces.pick_faces(found, boxes, len(boxes))
-    fitted = fit.fit(original, *work, request.fit, _around(picked))
-    mapped = tuple(fitted.face(face) for face in picked)
-    faces.check_sizes(mapped)
-    notices += _cut_faces(mapped, work)
-    return View(
-        original=original if request.output.faces else None,
-        picture=fitted.picture,
-        found=found,
-        faces=mapped,
-        bystanders=tuple(fitted.face(face) for face in found if _index(face, picked) is None),
-        reported=tuple(_reported(face, _index(face, picked), fitted) for face in found),
-        width=width,
-        height=height,
-        notices=tuple(notices),
-    )
 
 
 def listen(request: Talk, files: Sequence[Path | None]) -> Timeline:
@@ -152,6 +101,11 @@ def probe(request: Talk, view: View, timeline: Timeline, spec: Spec, options: An
         speech_seconds=min(timeline.speech_seconds, float(frames / rate)),
         estimated=timeline.estimated,
         options=options,
+        speakers=len(request.speakers),
+        source_fps=view.clip.fps if view.clip else None,
+        sampling=request.sampling.model_dump(exclude={"seed"}, exclude_none=True),
+        quality=request.quality,
+        memory=Fitting(**request.memory.model_dump()),
     )
 
 
@@ -200,20 +154,30 @@ def report(work: Work) -> PlanReport:
     )
 
 
-def unserved(request: Talk, spec: Spec) -> tuple[Notice, ...]:
-    """Raise E_UNSUPPORTED for what the engine cannot do; return notices for what it ignores."""
+def unserved(request: Talk, spec: Spec, isolates: bool) -> tuple[Notice, ...]:
+    """Raise E_UNSUPPORTED for what the engine cannot do; return notices for what it ignores.
+
+    `isolates` says whether this installation can take music and noise away.
+    """
     if request.video is not None and not spec.accepts_video:
-        raise _unserved(spec, "video", "takes a still portrait, not a video")
+        raise unsupported(spec, "video", "takes a still portrait, not a video")
     if len(request.speakers) > spec.max_speakers:
-        raise _unserved(spec, "speakers", f"takes at most {spec.max_speakers} speakers")
-    if any(speaker.isolate_vocals is True for speaker in request.speakers):
-        raise _unserved(spec, "speakers", "is installed without vocal isolation")
+        raise unsupported(spec, "speakers", f"takes at most {spec.max_speakers} speakers")
+    wanted = {speaker.isolate_vocals for speaker in request.speakers}
+    if True in wanted and not isolates:
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            "speakers: isolate_vocals is true, but vocal isolation is not installed",
+            "leave it out or set it to auto; the operator can register an isolator, see "
+            "docs/contract.md",
+            fields=["speakers"],
+        )
     unused = [] if spec.weights else _unused(request)
     notices = [
         Notice(code="W_IGNORED", field=name, message=f"the {spec.name} engine does not use {name}")
         for name in unused
     ]
-    if any(speaker.isolate_vocals == "auto" for speaker in request.speakers):
+    if "auto" in wanted and not isolates:
         message = "music and noise stay in the speech: vocal isolation is not installed"
         notices.append(Notice(code="W_NOT_ISOLATED", field="speakers", message=message))
     return tuple(notices)
@@ -223,6 +187,7 @@ def notices(work: Work) -> list[Notice]:
     """Return all that a caller should know about the plan."""
     plan, timeline = work.plan, work.timeline
     found = [*work.ignored, *work.view.notices, *timeline.notices]
+    found += _last_picture(work.request, work.view, plan)
     found += _frame_limit(work.request, timeline, plan)
     found += _deadline(work.request, plan)
     return found + [Notice(code="W_PLAN", message=message) for message in plan.warnings]
@@ -239,74 +204,6 @@ def _unused(request: Talk) -> list[str]:
     return fields
 
 
-def _unserved(spec: Spec, field: str, message: str) -> TalkheadError:
-    return TalkheadError(
-        Code.UNSUPPORTED,
-        f"{field}: the {spec.name} engine {message}",
-        "see `talkhead doctor` for what is installed",
-        fields=[field],
-    )
-
-
-def _size(request: Talk, original: Picture) -> tuple[int, int, list[Notice]]:
-    """Return the video's size: as asked, even, and a notice where it was odd."""
-    height, width = original.shape[:2]
-    asked = request.size
-    if asked is None:
-        return *fit.scaled_size(width, height, long=fit.DEFAULT_LONG), []
-    if asked.width is None or asked.height is None:
-        return *fit.scaled_size(width, height, long=asked.long, short=asked.short), []
-    even = asked.width + asked.width % 2, asked.height + asked.height % 2
-    if even == (asked.width, asked.height):
-        return *even, []
-    message = f"{asked.width}x{asked.height} is odd; the video is {even[0]}x{even[1]}"
-    return *even, [Notice(code="W_SIZE", field="size", message=message)]
-
-
-def _scaled(spec: Spec, work: tuple[int, int], out: tuple[int, int]) -> Notice:
-    message = (
-        f"{spec.name} works at {work[0]}x{work[1]}; the frames are scaled to {out[0]}x{out[1]}"
-    )
-    return Notice(code="W_SIZE", field="size", message=message)
-
-
-def _around(picked: Sequence[Face]) -> Box | None:
-    """Return the box around all picked faces."""
-    if not picked:
-        return None
-    boxes = [face.box for face in picked]
-    return Box(
-        min(box.x0 for box in boxes),
-        min(box.y0 for box in boxes),
-        max(box.x1 for box in boxes),
-        max(box.y1 for box in boxes),
-    )
-
-
-def _cut_faces(mapped: Sequence[Face], work: tuple[int, int]) -> list[Notice]:
-    width, height = work
-    cut = [
-        number
-        for number, face in enumerate(mapped, 1)
-        if min(face.box.x0, face.box.y0) < 0 or face.box.x1 > width or face.box.y1 > height
-    ]
-    if not cut:
-        return []
-    message = f"the picture's edge cuts face {cut[0]}; fit=face or fit=pad shows all of it"
-    return [Notice(code="W_FACE_CUT", field="fit", message=message)]
-
-
-def _index(face: Face, faces: Sequence[Face]) -> int | None:
-    """Return where the face stands among faces; they compare by identity."""
-    return next((index for index, other in enumerate(faces) if other is face), None)
-
-
-def _reported(face: Face, speaker: int | None, fitted: fit.Fitted) -> FaceFound:
-    x0, y0, x1, y1 = (round(side, 1) for side in face.box)
-    mouth = faces.mouth_width(fitted.face(face))
-    return FaceFound(box=(x0, y0, x1, y1), speaker=speaker, mouth_px=round(mouth, 1))
-
-
 def _video_seconds(request: Talk, total: float, estimated: bool, notices: list[Notice]) -> float:
     """Return the video's length, with a notice where the request wants another than the speech."""
     wanted = request.duration
@@ -316,6 +213,15 @@ def _video_seconds(request: Talk, total: float, estimated: bool, notices: list[N
     message = f"the video lasts {wanted:.2f} s but the speech {total:.2f} s: {tail}"
     notices.append(Notice(code="W_DURATION", field="duration", message=message))
     return wanted
+
+
+def _last_picture(request: Talk, view: View, plan: Plan) -> list[Notice]:
+    """Return a notice where a source video ends before the engine is done with it."""
+    clip, until = view.clip, max(plan.moments, default=0.0)
+    if clip is None or clip.seconds is None or until < clip.seconds:
+        return []
+    message = f"the source lasts {clip.seconds:.2f} s; its last picture stays until the end"
+    return [Notice(code="W_SOURCE", field=request.face_source[0], message=message)]
 
 
 def _frame_limit(request: Talk, timeline: Timeline, plan: Plan) -> list[Notice]:

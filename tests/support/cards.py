@@ -15,6 +15,11 @@ from talkhead.settings import Settings
 from talkhead.stores.local import LocalStore
 from talkhead.validation import parse
 
+CARDS = {
+    "testcard": "support.testcard:TestCard",
+    "clipcard": "support.testcard:ClipCard",
+}
+
 
 class Painter:
     """A maker of pictures, for the flows that nothing in this version serves."""
@@ -46,7 +51,7 @@ def card_runtime(folder: Path, **more: Any) -> Runtime:
 def card_settings(folder: Path, **more: Any) -> dict[str, Any]:
     return {
         "engine": "testcard",
-        "engines": {"testcard": "support.testcard:TestCard"},
+        "engines": CARDS,
         "portraits": {"painter": "support.cards:Painter"},
         "workflows": {"painter": "support.cards:Painter"},
         "jobs": folder / "jobs",

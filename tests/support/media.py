@@ -1,6 +1,7 @@
 """Makes sound and video files of many kinds for the tests of media."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -96,3 +97,45 @@ def decoded_sound(path: Path) -> NDArray[np.float32]:
     with av.open(str(path)) as container:
         parts = [frame.to_ndarray() for frame in container.decode(audio=0)]
     return np.concatenate(parts, axis=1)
+
+
+def write_clip(
+    path: Path,
+    pictures: NDArray[np.uint8],
+    times: Sequence[Fraction | float] | None = None,
+    fps: Fraction | int = 30,
+    codec: str = "libx264",
+    turned: int = 0,
+    pixel: Fraction | None = None,
+) -> Path:
+    """Write RGB pictures losslessly, shown at `times` in seconds, or at a constant rate.
+
+    `turned` is how many degrees a player has to turn them, counterclockwise; `pixel` how wide a
+    pixel is for its height.
+    """
+    with av.open(str(path), "w") as target:
+        options = {"crf": "0", "g": "12"} if codec == "libx264" else {}
+        video = target.add_stream(codec, rate=fps, options=options)
+        video.height, video.width = pictures.shape[1:3]
+        video.pix_fmt = {"libx264": "yuv444p", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
+        base = Fraction(1, 3000) if times is not None else 1 / Fraction(fps)
+        video.codec_context.time_base = base
+        if pixel is not None:
+            video.codec_context.sample_aspect_ratio = pixel
+        if turned:
+            video.set_display_rotation(turned)
+        for index, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            seconds = times[index] if times is not None else index / Fraction(fps)
+            frame.pts, frame.time_base = round(Fraction(seconds) / base), base
+            target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+    return path
+
+
+def levels(count: int, height: int = 64, width: int = 80) -> NDArray[np.uint8]:
+    """Return grey pictures, each of its own level: 4, 8, 12 and so on; from 252 on again from 4."""
+    steps = (4 + 4 * (np.arange(count) % 62)).astype(np.uint8)
+    return np.ascontiguousarray(
+        np.broadcast_to(steps[:, None, None, None], (count, height, width, 3))
+    )

@@ -176,6 +176,47 @@ def test_damaged_preparations_are_made_again(tmp_path: Path) -> None:
         assert "damaged" in folder.notices[0]
 
 
+@pytest.mark.parametrize("harm", ["gone", "spoilt"])
+def test_large_preparations_are_mapped_and_made_again_where_damaged(
+    tmp_path: Path, harm: str
+) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        folder.save("prepared", {"a": np.zeros(2**21, np.float32), "b": np.arange(3)})
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        saved = folder.load("prepared")
+        assert saved is not None
+        assert isinstance(saved["a"], np.memmap)
+        large = folder.path / "prepared.a.npy"
+        large.unlink() if harm == "gone" else large.write_bytes(b"spoilt")
+        assert folder.load("prepared") is None
+        assert folder.notices == ["prepared.npz was damaged and is made again"]
+
+
+def test_a_large_array_without_its_npz_is_deleted(tmp_path: Path) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        folder.save("prepared", {"a": np.zeros(2**21, np.float32)})
+        (folder.path / "prepared.npz").unlink()  # as a kill between the two leaves it
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        assert folder.load("prepared") is None
+        assert not list(folder.path.glob("*.npy"))
+
+
+def test_room_is_a_file_that_goes_when_it_is_cleared_or_the_folder_opens_again(
+    tmp_path: Path,
+) -> None:
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        first, second = folder.room((4, 5)), folder.room((6,))
+        first[:], second[:] = 1, 2
+        assert (first.sum(), second.sum()) == (20, 12)
+        assert len(list(folder.path.glob(".room-*.npy"))) == 2
+        folder.clear_scratch()
+        assert not list(folder.path.glob(".room-*.npy"))
+        assert first.sum() == 20  # its pages stay for as long as it is held
+        folder.room((3,))
+    with open_folder(tmp_path, "job", ME, "{}") as folder:
+        assert not list(folder.path.glob(".*"))
+
+
 def test_checkpoints_are_states_without_frames(tmp_path: Path) -> None:
     with open_folder(tmp_path, "job", ME, "{}") as folder:
         folder.commit_checkpoint({"step": np.asarray(4)})

@@ -306,5 +306,5 @@ def test_health_and_capabilities(runtime) -> None:
     assert job.run(parse({"action": "health"}), runtime).healthy is True
     ability = job.run(parse({"action": "capabilities"}), runtime).ability
     assert ability is not None
-    assert {engine.name for engine in ability.engines} == {"draft", "testcard"}
+    assert {engine.name for engine in ability.engines} == {"clipcard", "draft", "testcard"}
     assert "talk" in ability.actions

@@ -55,6 +55,23 @@ def test_a_job_goes_on_where_its_disk_is_gone(portrait, speech, tmp_path: Path) 
     assert not (store / ".jobs").exists()
 
 
+def test_large_arrays_are_copied_too(portrait, speech, tmp_path: Path) -> None:
+    runtime = card_runtime(tmp_path, mirror=True)
+    more = {"engine": "testcard", "options": {"features_mb": 5}}
+    request = asked(portrait, speech, idempotency_key="b", **more)
+    cancelled_after(request, runtime, 80)
+    names = {file.name for file in (tmp_path / "jobs" / "b").iterdir()}
+    assert "prepared.features.npy" in names
+    assert not [name for name in names if name.startswith(".") and name.endswith(".npy")]
+    assert (tmp_path / "store/.jobs/b/prepared.features.npy").exists()
+    shutil.rmtree(tmp_path / "jobs")
+    testcard.CALLS.clear()
+    result = job.run(request, runtime)
+    assert testcard.CALLS == ["generate from 80"]
+    assert not [notice for notice in result.warnings if notice.code == "W_RESUMED"]
+    assert not (tmp_path / "store" / ".jobs").exists()
+
+
 def test_a_store_that_fails_does_not_stop_the_job(
     portrait, speech, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import av
 from av.container import InputContainer
@@ -11,6 +12,8 @@ from av.stream import Disposition
 
 from talkhead.errors import TalkheadError
 from talkhead.media.sniff import Kind, bad_input, sniff
+
+S = TypeVar("S", av.VideoStream, av.AudioStream)
 
 MAX_STREAMS = 16
 MAX_PIXELS = 32_000_000
@@ -49,6 +52,19 @@ def video_stream(container: InputContainer) -> av.VideoStream | None:
         if decodes(stream) and not stream.disposition & Disposition.attached_pic:
             return stream
     return None
+
+
+def packets(container: InputContainer, stream: S) -> Iterator["av.Packet[S]"]:
+    """Yield a stream's packets and the empty one that drains the decoder, up to the first break."""
+    found = container.demux(stream)
+    while True:
+        try:
+            packet = next(found, None)
+        except av.FFmpegError:  # the file ends in the middle of something
+            return
+        if packet is None:
+            return
+        yield packet
 
 
 def decodes(stream: av.VideoStream | av.AudioStream) -> bool:

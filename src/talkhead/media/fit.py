@@ -32,6 +32,12 @@ class Fitted:
     scale: float
     dx: float
     dy: float
+    view: Box  # what part of the original is shown
+
+    def again(self, picture: Picture) -> Picture:
+        """Return another picture of the original's size, shown in the same way."""
+        height, width = self.picture.shape[:2]
+        return _render(picture, self.view, width, height)
 
     def box(self, box: Box) -> Box:
         """Return where a box of the original lies."""
@@ -61,7 +67,8 @@ def fit(picture: Picture, width: int, height: int, mode: Mode, face: Box | None 
             close = min(width / FACE_WIDTHS / face.width, height / FACE_HEIGHTS / face.height)
             scale = max(scale, close)
         view = _view(columns, rows, (width / scale, height / scale), mode, face)
-    return Fitted(_render(picture, view, width, height), scale, -view.x0 * scale, -view.y0 * scale)
+    shown = _render(picture, view, width, height)
+    return Fitted(shown, scale, -view.x0 * scale, -view.y0 * scale, view)
 
 
 def scaled_size(width: int, height: int, long: int | None = None, short: int | None = None) -> Size:

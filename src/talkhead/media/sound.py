@@ -12,7 +12,14 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from talkhead.errors import Code
-from talkhead.media.container import decodes, open_media, seconds_of, start_of, video_stream
+from talkhead.media.container import (
+    decodes,
+    open_media,
+    packets,
+    seconds_of,
+    start_of,
+    video_stream,
+)
 from talkhead.media.sniff import bad_input
 
 Samples = NDArray[np.float32]  # (channels, n), full scale is -1..1
@@ -74,7 +81,7 @@ def seconds_of_sound(container: InputContainer, track: av.AudioStream) -> float:
     length, first, last = 0, None, 0
     usual = track.codec_context.frame_size or 0
     base = track.time_base or 1 / (track.rate or 1)
-    for packet in _packets(container, track):
+    for packet in packets(container, track):
         if not packet.size:  # only drains decoders
             continue
         ticks = packet.duration or 0
@@ -157,21 +164,6 @@ def _sides(channel: str) -> tuple[float, float]:
     return 0.7071, 0.7071  # centre, or unknown
 
 
-def _packets(
-    container: InputContainer, track: av.AudioStream
-) -> Iterator["av.Packet[av.AudioStream]"]:
-    """Yield a track's packets and the empty one that drains the decoder, up to the first break."""
-    packets = container.demux(track)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:  # the file ends in the middle of something
-            return
-        if packet is None:
-            return
-        yield packet
-
-
 def _decoded(
     container: InputContainer,
     track: av.AudioStream,
@@ -180,7 +172,7 @@ def _decoded(
     warnings: list[str],
 ) -> Iterator[Block]:
     damaged = heard = 0
-    for packet in _packets(container, track):
+    for packet in packets(container, track):
         try:
             frames = packet.decode()
         except av.FFmpegError:

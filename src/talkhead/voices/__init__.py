@@ -1,4 +1,7 @@
-"""What every voice promises: text in, a WAV file and, where it knows them, phone times out."""
+"""What every voice promises: text in, a WAV file and, where it knows them, phone times out.
+
+And what an isolator does: recordings in, the voice alone out.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,4 +27,12 @@ class Voice(Protocol):
 
     def speak(self, line: Line, out: Path, tick: Tick) -> tuple[Phone, ...] | None:
         """Write a mono 16-bit WAV to out; return exact phone times, or None where unknown."""
+        ...
+
+
+class Isolator(Protocol):
+    """Takes music and noise out of speech. Built once per process, used for one job at a time."""
+
+    def isolate(self, sound: Path, out: Path, tick: Tick) -> None:
+        """Write the voice of `sound`, 44.1 kHz stereo WAV of 16 bits, as a WAV just as long."""
         ...

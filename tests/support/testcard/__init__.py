@@ -1,6 +1,11 @@
-"""An engine without faces: grey levels that tell the frame's number. For tests of the job path."""
+"""Engines without faces, for tests of the job path.
+
+The grey levels of the test card tell the frame's number; those of the clip card are the mean of the
+source's picture at the start of each window.
+"""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -8,6 +13,7 @@ import numpy as np
 from support.testcard.options import Options
 from talkhead.engines import (
     Arrays,
+    Bucket,
     Checkpoint,
     Chunk,
     Inputs,
@@ -46,7 +52,7 @@ class TestCard:
         whole, rest = divmod(probe.frames, WINDOW)
         windows = (WINDOW,) * whole + ((rest,) if rest else ())
         return Plan(
-            engine="testcard",
+            engine=self.spec.name,
             width=probe.width,
             height=probe.height,
             fps=probe.fps,
@@ -65,7 +71,11 @@ class TestCard:
         tick(1, 1)
         options: Options = inputs.options
         loud = np.asarray([np.abs(s.speech).max(initial=0) for s in inputs.speakers])
+        features = inputs.room((options.features_mb, 2**18))
+        features[:] = 7
         return {
+            "features": features,
+            "levels": np.arange(plan.frames) % 200,
             "loud": loud,
             "fault": np.asarray(options.fault),
             "warnings": np.asarray(["it is only a test card"]),
@@ -77,6 +87,7 @@ class TestCard:
         fault = str(prepared["fault"])
         start = int(state["next"]) if state else 0
         CALLS.append(f"generate from {start}")
+        assert (prepared["features"] == 7).all()
         done = 0
         for size in plan.windows:
             done += size
@@ -86,7 +97,7 @@ class TestCard:
             tick(done - size, plan.frames)
             if fault == "memory" and done > 80:
                 raise MemoryError
-            levels = (np.arange(done - size, done) % 200).astype(np.uint8)
+            levels = prepared["levels"][done - size : done].astype(np.uint8)
             frames = np.broadcast_to(
                 levels[:, None, None, None], (size, plan.height, plan.width, 3)
             )
@@ -94,3 +105,35 @@ class TestCard:
                 return
             yield Chunk(np.ascontiguousarray(frames), {"next": np.asarray(done)})
         tick(plan.frames, plan.frames)
+
+
+class ClipCard(TestCard):
+    """A test card that takes videos, has trained sizes, and remembers what it was given."""
+
+    spec = replace(
+        TestCard.spec,
+        name="clipcard",
+        accepts_video=True,
+        buckets={
+            480: (Bucket(0.5, 256, 512), Bucket(1.0, 384, 384), Bucket(2.0, 512, 256)),
+            720: (Bucket(0.5, 320, 640), Bucket(1.0, 480, 480), Bucket(2.0, 640, 320)),
+        },
+    )
+
+    def __init__(self) -> None:
+        self.probe: Probe | None = None
+        self.inputs: Inputs | None = None
+
+    def plan(self, probe: Probe) -> Plan:
+        self.probe = probe
+        plan = super().plan(probe)
+        starts = np.cumsum((0, *plan.windows[:-1]))
+        return replace(plan, moments=tuple(float(start / plan.fps) for start in starts))
+
+    def prepare(self, inputs: Inputs, plan: Plan, tick: Tick) -> Arrays:
+        self.inputs = inputs
+        means = [round(picture.mean()) for picture in inputs.pictures]
+        levels = np.repeat(
+            means or [round(inputs.picture.mean())], plan.windows if means else plan.frames
+        )
+        return {**super().prepare(inputs, plan, tick), "levels": levels}

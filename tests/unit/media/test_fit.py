@@ -99,7 +99,7 @@ def test_face_comes_close_with_head_room_and_stays_inside() -> None:
 def test_landmarks_move_with_the_picture() -> None:
     landmarks = np.array([[100, 50, 10], [200, 80, -4]], np.float32)
     face = Face(Box(90, 40, 210, 90), landmarks, 12.0)
-    moved = Fitted(np.zeros((1, 1, 3), np.uint8), 0.5, 7, -3).face(face)
+    moved = Fitted(np.zeros((1, 1, 3), np.uint8), 0.5, 7, -3, Box(0, 0, 1, 1)).face(face)
     np.testing.assert_allclose(moved.landmarks, [[57, 22, 5], [107, 37, -2]])
     assert moved.box == Box(52, 17, 112, 42)
     np.testing.assert_array_equal(face.landmarks[0], [100, 50, 10])
