@@ -120,20 +120,27 @@ def settle_seed(request: Talk, context: Context) -> Talk:
 
 
 def identify(
-    request: Job, inputs: Mapping[str, str], engine: Spec | None, context: Context
+    request: Job,
+    inputs: Mapping[str, str],
+    engine: Spec | None,
+    context: Context,
+    weights: str = "",
 ) -> Identity:
-    """Return what must agree for this job to be the one in a folder or a store."""
+    """Return what must agree for this job to be the one in a folder or a store.
+
+    `weights` is a fingerprint of those that the engine will use.
+    """
     wire = request.model_dump(mode="json", exclude=OUTSIDE)
     options = wire.pop("options", None)  # an engine's own names, whatever they are
     for speaker in (wire, *wire.get("speakers", ())):
         if speaker.get("text") and not speaker["voice"]:
             speaker["voice"] = context.runtime.settings.voice
     seed = wire.get("sampling", {}).pop("seed", None)  # named on its own where it differs
-    made_by = [engine.name, engine.version, *engine.weights] if engine else []
+    made_by = [engine.name, engine.version, weights] if engine else []
     return Identity(
         request=digest([_without_references(wire), options]),
         inputs=dict(inputs),
-        engine=" ".join(made_by),
+        engine=" ".join(made_by).strip(),
         encoder=digest(asdict(Encoding())),
         seed=seed,
         platform=this_platform(),

@@ -90,7 +90,8 @@ def render(request: Talk, context: Context) -> Result:
     if request.dry_run:
         return deliver.dry_run(work, context)
     request = intake.settle_seed(request, context)
-    identity = intake.identify(request, work.files.digests, work.engine.spec, context)
+    spec, made_of = work.engine.spec, work.plan.weights
+    identity = intake.identify(request, work.files.digests, spec, context, made_of)
     job_id = intake.job_id(request, identity, context)
     if known := _known(request, job_id, identity, context):
         return known

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from talkhead.deliver import Ready, main_name
-from talkhead.engines import Fitting, Inputs, Phone, Picture, Speaker
+from talkhead.engines import Fitting, Inputs, Phone, Speaker
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, digest
 from talkhead.intake import Context
@@ -225,9 +225,7 @@ def _with_pictures(
     with closing(found):
         out = folder.path / ".pictures.npy"
         pictures = clip.write_pictures(found, len(moments), view.fitted, out)
-    # an array is as good as a sequence here: it has a length and pictures by number
-    shown = cast(Sequence[Picture], pictures)
-    return replace(inputs, picture=pictures[0], pictures=shown), told
+    return replace(inputs, picture=pictures[0], pictures=pictures), told
 
 
 def known_phones(folder: Folder, index: int, part: speech.Part) -> tuple[Phone, ...] | None:

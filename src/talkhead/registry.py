@@ -8,7 +8,10 @@ from typing import Any
 
 from talkhead.errors import Code, TalkheadError
 
-ENGINES = {"draft": "talkhead.engines.draft:Draft"}
+ENGINES = {
+    "draft": "talkhead.engines.draft:Draft",
+    "infinitetalk": "talkhead.engines.infinitetalk:InfiniteTalk",
+}
 VOICES = {"espeak": "talkhead.voices.espeak:Espeak"}
 STORES = {
     "inline": "talkhead.stores.inline:InlineStore",
@@ -21,12 +24,16 @@ WORKFLOWS: dict[str, str] = {}
 ISOLATORS: dict[str, str] = {}
 
 # Designed, and not part of this version: asking for one gets an honest answer.
-LATER_ENGINES = ("infinitetalk", "omniavatar", "sonic", "wan-animate")
+LATER_ENGINES = ("omniavatar", "sonic", "wan-animate")
 
 LATER_VOICES = ("f5", "kokoro", "piper")
 
 # What a name needs beyond the core: a module to look for, and the extra that brings it.
-EXTRAS = {"espeak": ("espeakng_loader", "espeak"), "s3": ("boto3", "s3")}
+EXTRAS = {
+    "espeak": ("espeakng_loader", "espeak"),
+    "infinitetalk": ("diffusers", "torch"),
+    "s3": ("boto3", "s3"),
+}
 
 
 def resolve(kind: str, name: str, table: Mapping[str, str]) -> Any:

@@ -4,8 +4,8 @@ from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
-from talkhead import __version__, registry
-from talkhead.engines import Engine
+from talkhead import __version__, registry, weights
+from talkhead.engines import Engine, Supplies
 from talkhead.errors import Code, TalkheadError
 from talkhead.request import ACTIONS
 from talkhead.result import Ability, Component, Result
@@ -13,6 +13,7 @@ from talkhead.settings import S3, Settings, StoreSettings, load
 from talkhead.stores import Shelf, Store
 from talkhead.validation import validate
 from talkhead.voices import Isolator, Voice
+from talkhead.weights import locate, supply
 
 
 class Runtime:
@@ -88,7 +89,7 @@ class Runtime:
                 "name the engine in the request, or set TALKHEAD_ENGINE, for example to draft",
                 fields=["engine"],
             )
-        return "draft", "the only engine of this version"
+        return self._best()
 
     def engine(self, name: str) -> Engine:
         """Return the engine of that name, building it on first use."""
@@ -141,9 +142,12 @@ class Runtime:
         )
 
     def health(self) -> Result:
-        """Answer `health`: whether the engine that `auto` stands for can be built."""
+        """Answer `health`: whether the engine that `auto` stands for can work."""
         name, _ = self.choose("auto")
         self.engine(name)
+        found = self._engine(name)
+        if not found.ready:
+            raise TalkheadError(Code.WEIGHTS, f"engine {name!r}: {found.detail}", found.fix)
         return Result(action="health", version=__version__, engine=name, healthy=True)
 
     @property
@@ -174,20 +178,75 @@ class Runtime:
         if not found.ready:
             return found
         try:
-            return found.model_copy(update={"licence": self.engine(name).spec.licence})
+            spec = self.engine(name).spec
         except TalkheadError as error:  # told in its row: `doctor` is there to say so
             return Component(name=name, ready=False, detail=error.message, fix=error.hint)
+        found = found.model_copy(update={"licence": spec.licence})
+        return found.model_copy(update=self._weights(spec.weights)) if spec.weights else found
+
+    def _weights(self, sets: tuple[str, ...]) -> dict[str, Any]:
+        """Return what a component says of an engine's weights, of which one set has to be whole.
+
+        The text encoder does not count: prompts that were encoded need none.
+        """
+        settings = self.settings
+        known, places = weights.known(settings.weights_manifest), supply.places(settings)
+        here, lost = [], {}
+        for name in sets:
+            lost[name] = [
+                lack
+                for lack in supply.lacking([name], places, known)
+                if known.files[lack].part != weights.TEXT_ENCODER
+            ]
+            here += [name] if not lost[name] else []
+        if here:
+            return {"detail": f"weights are here: {', '.join(here)}"}
+        first = sets[0]
+        detail = f"{len(lost[first])} files of weights are missing, {lost[first][0]} first"
+        return {"ready": False, "detail": detail, "fix": f"talkhead weights pull {first}"}
+
+    def _best(self) -> tuple[str, str]:
+        """Return the engine for people who name none: one with weights where it can work."""
+        reasons = []
+        for name in (name for name in registry.ENGINES if name != "draft"):
+            found = self._engine(name)
+            if found.ready and _gpu(self.settings.device):
+                return name, "its weights and a GPU are here"
+            why = f"{found.detail}: {found.fix}" if not found.ready else "there is no GPU"
+            reasons.append(f"{name} cannot work here ({why})")
+        return "draft", "; ".join(reasons)
 
     def _load(self, kind: str, name: str, table: dict[str, str]) -> Any:
         key = kind, name
         if key not in self._loaded:
             try:
-                self._loaded[key] = registry.resolve(kind, name, table)()
+                made = registry.resolve(kind, name, table)
+                weighty = kind == "engine" and made.spec.weights
+                self._loaded[key] = made(self._supplies()) if weighty else made()
             except ImportError as error:
                 raise TalkheadError(
                     Code.WEIGHTS, f"{kind} {name!r} does not load: {error}", "run `talkhead doctor`"
                 ) from error
         return self._loaded[key]
+
+    def _supplies(self) -> Supplies:
+        settings = self.settings
+        places = supply.places(settings)
+        return Supplies(
+            files=supply.finder(places, weights.known(settings.weights_manifest)),
+            identity=supply.identity,
+            prompts=(settings.prompts, *locate.prompt_folders(places)),
+            device=settings.device,
+        )
+
+
+def _gpu(device: str) -> bool:
+    """Return whether a device of that name is a GPU that is there."""
+    if device == "cpu":
+        return False
+    import torch  # noqa: PLC0415 (heavy; asked only where weights are)
+
+    return torch.cuda.is_available()
 
 
 def _open(settings: StoreSettings) -> Store:

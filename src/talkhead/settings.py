@@ -235,6 +235,15 @@ class Settings(BaseSettings):
     weights_manifest: Path | None = Field(
         None, description="TOML file of repos, files and sets beside those that come with talkhead"
     )
+    prompts: Path = Field(
+        default_factory=lambda: cache_folder() / "prompts",
+        description="folder of encoded prompts, which need no text encoder any more",
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="where neural engines compute: cuda, cuda:1, cpu; auto: a GPU, if there is one",
+    )
     hf_cache: Path = Field(
         default_factory=_hf_cache, description="Hugging Face's cache; HF_HOME says where"
     )

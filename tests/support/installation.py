@@ -3,14 +3,16 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from support import infinitetalk, wan
 from talkhead.engines import Supplies
 from talkhead.errors import Code, TalkheadError
+from talkhead.weights import File, manifest
 
 SIZES = infinitetalk.TINY
 WORDS = "a person is talking and smiling"
@@ -23,6 +25,9 @@ SOUND = {
     "num_conv_pos_embedding_groups": 2,
     "num_conv_pos_embeddings": 8,
 }
+
+PICKLED = {"wan-vae": "wan-vae-comfy", "wan-t5": "umt5-bf16", "wan-clip": "clip-vision-h"}
+SIZED = ("infinitetalk-single-adapter", "infinitetalk-multi-adapter")  # checked by their shapes
 
 Files = dict[str, tuple[Path, ...]]
 
@@ -38,20 +43,63 @@ def write(folder: Path) -> Files:
     sound = Wav2Vec2Model(Wav2Vec2Config(**SOUND)).state_dict()
     tokenizer = wan.write_tokenizer(folder / "umt5-xxl", WORDS) / "tokenizer.json"
     return {
-        "wan-i2v": (folder / "diffusion_pytorch_model.safetensors.index.json", *base.files),
+        "wan-i2v": (
+            said({"weight_map": {}}, folder / "diffusion_pytorch_model.safetensors.index.json"),
+            *base.files,
+        ),
         "wan-i2v-config": (said({"num_heads": SIZES["num_heads"]}, folder / "config.json"),),
         "infinitetalk-single-adapter": single.files,
         "infinitetalk-multi-adapter": (double,),
-        "wan-vae-comfy": (wan.saved(wan.official_vae(wan.vae()), folder / "vae.safetensors"),),
+        "wan-vae-comfy": (wan.saved(wan.official_vae(wan.vae(1, (1, 1, 1, 1))), folder / "vae.safetensors"),),
         "umt5-bf16": (wan.saved(text, folder / "umt5.safetensors"),),
-        "wan-tokenizer": (tokenizer.with_name("special_tokens_map.json"), tokenizer),
+        "wan-tokenizer": (
+            said({}, tokenizer.with_name("special_tokens_map.json")),
+            tokenizer,
+        ),
         "clip-vision-h": (
             wan.saved(wan.official_clip(dim=SIZES["clip_dim"]), folder / "clip.safetensors"),
         ),
         "lightx2v-i2v-rank64": (wan.saved(_lora(), folder / "lora.safetensors"),),
         "wav2vec2-zh": (wan.saved(sound, folder / "wav2vec2.safetensors"),),
         "wav2vec2-zh-config": (said(SOUND, folder / "wav2vec2.json"),),
+        "wav2vec2-zh-preprocessor": (said({}, folder / "preprocessor.json"),),
     }
+
+
+def install(root: Path) -> dict[str, str]:
+    """Write the same as their repositories have it, below a weights folder; return settings.
+
+    The VAE and the encoders of text and picture come as official pickles, which have to be
+    converted. A manifest beside it leaves out the published sizes.
+    """
+    with TemporaryDirectory() as name:
+        files = write(Path(name))
+        for pickle, ours in PICKLED.items():
+            torch.save(load_file(files.pop(ours)[0]), Path(name) / pickle)
+            files[pickle] = (Path(name) / pickle,)
+        for entry, paths in files.items():
+            _place(manifest().files[entry], paths, root)
+    text = "".join(
+        f'[repos."{file.repo.name}"]\nrevision = "{file.repo.revision}"\n'
+        for file in {f.repo.name: f for f in map(manifest().files.__getitem__, SIZED)}.values()
+    )
+    for entry in SIZED:
+        file = manifest().files[entry]
+        text += f'[files.{entry}]\nrepo = "{file.repo.name}"\npath = "{file.path}"\n'
+    own = root / "tiny.toml"
+    own.write_text(text)
+    return {"TALKHEAD_WEIGHTS": str(root), "TALKHEAD_WEIGHTS_MANIFEST": str(own)}
+
+
+def _place(file: File, paths: tuple[Path, ...], root: Path) -> None:
+    """Move files to where a pull would have put them."""
+    place = root / file.place
+    for path in paths:
+        target = place if file.single else place.parent / path.name
+        if file.path.endswith("/"):
+            target = place / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
 
 
 def _lora() -> dict[str, torch.Tensor]:

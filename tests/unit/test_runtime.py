@@ -39,7 +39,10 @@ def test_the_home_of_jobs_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_auto_says_why() -> None:
-    assert Runtime(Settings()).choose("auto") == ("draft", "the only engine of this version")
+    name, reason = Runtime(Settings()).choose("auto")
+    assert name == "draft"
+    assert "infinitetalk cannot work here" in reason
+    assert "talkhead weights pull infinitetalk" in reason
     mine = Runtime(Settings(engine="mine"))
     assert mine.choose("auto") == ("mine", "the operator's default")
     assert mine.choose("draft") == ("draft", "asked for by name")

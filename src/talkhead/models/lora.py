@@ -194,7 +194,7 @@ def _warnings(
         meant = ", ".join(f"{scale:g}" for scale in sorted(scales)[:SHOWN])
         yield (
             f"{lora.file.name}: its alpha asks for changes times {meant}, which is ignored as the "
-            'official code does; alpha_mode "standard" follows it'
+            "official code does; lora_alpha=standard follows it"
         )
 
 

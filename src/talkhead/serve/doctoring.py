@@ -24,7 +24,7 @@ ROOM_WANTED = 1e9  # bytes free for job folders
 
 def doctor(json: bool) -> bool:
     """Print the state of this installation; return whether `talk` can work."""
-    runtime = Runtime(load(), local_paths=True)
+    runtime = Runtime(load(weights_aliases=True), local_paths=True)
     ability = runtime.ability().ability
     engines = ability.engines if ability else ()
     checks = [_machine(), *(_library(name) for name in LIBRARIES), _face_models()]
@@ -57,7 +57,7 @@ def doctor(json: bool) -> bool:
 
 
 def _row(item: Component) -> tuple[str, str, str, str]:
-    detail = f"{item.detail}, {item.licence}" if item.licence else item.detail
+    detail = f"{item.detail}; licence: {item.licence}" if item.licence else item.detail
     return "ok" if item.ready else "--", item.name, detail, item.fix
 
 

@@ -38,7 +38,7 @@ def start(base: Path | None, resume: str | None) -> Payload:
 def run(payload: Payload, out: Path | None, *, resume: str | None = None, quiet: bool) -> Result:
     """Run a request whose main output goes to out, with progress unless quiet."""
     store = SingleFile(out) if out else None
-    runtime = Runtime(load(), store, local_paths=True)
+    runtime = Runtime(load(weights_aliases=True), store, local_paths=True)
     with console.progress(quiet) as report, stop_on_signal() as cancel:
         return job.run(parse(payload), runtime, report, cancel=cancel, resume=resume)
 

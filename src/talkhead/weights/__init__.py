@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from talkhead.errors import Code, TalkheadError
 from talkhead.weights import form
 
+TEXT_ENCODER = "text encoder"  # a `part`; encoded prompts do without
 UNSTATED = "not stated in our sources: see the model's page"
 
 
