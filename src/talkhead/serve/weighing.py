@@ -201,6 +201,8 @@ def _show_located(one: locating.Located, where: locating.Places) -> None:
     for place in one.looked:
         if place.why != locating.ABSENT:
             console.out(f"  {place.path} {place.why}")
+    for place in one.hints:
+        console.out(f"  {place.path} {place.why}")
     if not one.paths:
         console.out(f"  fix: {verifying.fix(one.file, where)}")
 
@@ -237,7 +239,9 @@ def _located(one: locating.Located) -> dict[str, Any]:
     return {
         "file": one.file.id,
         "paths": [str(path) for path in one.paths],
-        "looked": [{"path": str(place.path), "why": place.why} for place in one.looked],
+        "looked": [
+            {"path": str(place.path), "why": place.why} for place in (*one.looked, *one.hints)
+        ],
     }
 
 

@@ -47,6 +47,7 @@ class Marks:
     file_type: int | None = None  # of a GGUF file: its general.file_type
     without: tuple[str, ...] = ()  # beginnings of names that it must not have
     named: str = ""  # a pattern that its name has to match, where tensors cannot tell
+    smallest: int = 50_000_000  # bytes below which no file is looked into
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class Located:
     looked: tuple[Looked, ...]
     names: tuple[PurePosixPath, ...] = ()  # what each is called below a weights folder
     made: bool = False  # by a conversion
+    hints: tuple[Looked, ...] = ()  # files that could be it, and why they are not taken
 
     @property
     def pickle(self) -> bool:
@@ -75,7 +76,23 @@ def find(file: File, places: Places, *, own: bool = True, made: bool = True) -> 
             return Located(file, tuple(paths), tuple(looked), names, form is not file)
         if form is file or why != ABSENT:
             looked.append(Looked(candidate, why))
-    return Located(file, (), tuple(looked))
+    return _recognised(file, places, looked, seen)
+
+
+def _recognised(file: File, places: Places, looked: list[Looked], seen: set[Path]) -> Located:
+    """Return an entry under another name, known by its tensors, or as not found."""
+    hints = []
+    for path, why in recognise.candidates(file, model_folders(places)):
+        if path in seen:
+            continue
+        if why:
+            hints.append(Looked(path, why))
+            continue
+        paths, fault = at(file, path)
+        if not fault:
+            return Located(file, tuple(paths), tuple(looked), (file.place,))
+        looked.append(Looked(path, fault))
+    return Located(file, (), tuple(looked), hints=tuple(hints))
 
 
 def roots(places: Places) -> tuple[Path, ...]:
@@ -101,8 +118,6 @@ def _candidates(file: File, places: Places) -> Iterator[_Candidate]:
             for form in forms.forms(file):
                 yield _Candidate(folder / form.path, form)
     for path in _originals(file, places, bundles):
-        yield _Candidate(path, file)
-    for path in recognise.candidates(file, model_folders(places)):
         yield _Candidate(path, file)
 
 

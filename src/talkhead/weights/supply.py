@@ -146,7 +146,10 @@ def _refused(looked: Sequence[Located], places: Places, known: Manifest) -> Talk
             )
     wrong = [place for one in looked for place in one.looked if place.why != ABSENT]
     why = f"{wrong[0].path} {wrong[0].why}" if wrong else f"not found below {places.root}"
-    if not wrong and (others := len(looked[0].looked) - 1) > 0:
+    hints = looked[0].hints
+    if not wrong and hints:
+        why = f"{hints[0].path} {hints[0].why}"
+    elif not wrong and (others := len(looked[0].looked) - 1) > 0:
         why += f" or in {others} other places"
     return TalkheadError(Code.WEIGHTS, f"{front} {why}", _advice(first, places, known))
 
