@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from talkhead.errors import Code, TalkheadError
+from talkhead.settings import Settings
 from talkhead.weights import File, Manifest, chosen
 from talkhead.weights.locate import ABSENT, Located, Places, find
 
@@ -16,6 +17,16 @@ Stamp = tuple[tuple[str, int, int, int], ...]  # path, size, time, inode
 
 _found: dict[tuple[object, ...], tuple[Paths, Stamp]] = {}  # of this process, while files stay
 _digests: dict[tuple[str, int, int, int], str] = {}
+
+
+def places_of(settings: Settings, into: Path | None = None) -> Places:
+    """Return where weights are looked for, by the settings; `into` in place of their folder."""
+    return Places(
+        into or settings.weights,
+        settings.weights_also,
+        (settings.hf_cache,),
+        settings.weights_named,
+    )
 
 
 def finder(places: Places, known: Manifest) -> Callable[..., Paths]:
