@@ -27,6 +27,7 @@ def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TALKHEAD_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("TALKHEAD_WEIGHTS_ALSO", json.dumps([str(tmp_path / "volume")]))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # encoded prompts are in it
     return tmp_path / "volume"
 
 
