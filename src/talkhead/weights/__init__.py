@@ -13,6 +13,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.weights import form
 
 UNSTATED = "not stated in our sources: see the model's page"
+TEXT = "text encoder"  # as a file's `part`
 
 
 @dataclass(frozen=True, slots=True)

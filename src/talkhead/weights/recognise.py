@@ -4,6 +4,7 @@ Only headers are read, of files large enough to be models, and each once while i
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,7 @@ from talkhead.weights import File, Marks, sound
 
 FOLDERS = ("text_encoders", "clip", "clip_vision", "vae", "unet", "diffusion_models")
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")  # before names, in some repacks
+PLAIN = {"Q4_0": 2, "Q5_0": 8, "Q8_0": 7, "Q6_K": 18}  # file types of one quantisation alone
 NO_GGUF = "could be it, and cannot be told without the package gguf: pip install gguf"
 
 
@@ -85,12 +87,17 @@ def _gguf(path: Path) -> Header:
     from gguf import GGUFReader  # noqa: PLC0415 (optional)
 
     reader = GGUFReader(path)  # maps the file, and reads its header
-    kind = reader.fields.get("general.file_type")
     tensors = {
         _bare(tensor.name): (tuple(int(side) for side in reversed(tensor.shape)), "")
         for tensor in reader.tensors
     }
-    return Header(tensors, None if kind is None else int(kind.contents()))
+    if (said := reader.fields.get("general.file_type")) is not None:
+        return Header(tensors, int(said.contents()))
+    held: Counter[str] = Counter()
+    for tensor in reader.tensors:
+        held[tensor.tensor_type.name] += int(tensor.n_elements)
+    most = held.most_common(1)
+    return Header(tensors, PLAIN.get(most[0][0]) if most else None)
 
 
 def _bare(name: str) -> str:

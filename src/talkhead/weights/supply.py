@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import Settings
-from talkhead.weights import File, Manifest, chosen
+from talkhead.weights import TEXT, File, Manifest, chosen
 from talkhead.weights.locate import ABSENT, Located, Places, find
 
 END = 64 * 1024  # bytes of a file's beginning and of its end that tell it from others
@@ -50,13 +50,17 @@ def finder(places: Places, known: Manifest) -> Callable[..., Paths]:
     return files
 
 
-def lacking(names: Sequence[str], places: Places, known: Manifest) -> tuple[str, ...]:
+def lacking(
+    names: Sequence[str], places: Places, known: Manifest, *, text_encoder: bool = True
+) -> tuple[str, ...]:
     """Return the ids of these sets or files that cannot be loaded from this machine as it is.
 
-    An id counts as there where one of its alternatives is. Reads no file whole.
+    An id counts as there where one of its alternatives is. Without `text_encoder`, what encodes
+    prompts is not counted, for those who have encoded ones. Reads no file whole.
     """
     files = finder(places, known)
-    return tuple(file.id for _, file in chosen(names, known) if not _there(file.id, files))
+    wanted = [file for _, file in chosen(names, known) if text_encoder or file.part != TEXT]
+    return tuple(file.id for file in wanted if not _there(file.id, files))
 
 
 def identity(paths: Sequence[Path]) -> str:

@@ -171,6 +171,15 @@ def test_a_worker_pulls_what_its_settings_name(hub: Hub, pull: Puller) -> None:
     assert {line["event"] for line in told} == {"weights.pull"}
     assert told[0]["level"] == "warning"
     assert "hf_of_the_test" not in lines.getvalue()
+    own = pull.root.parent / "own.toml"
+    own.write_text(
+        "[files.mine]\nrepo = 'Comfy-Org/Wan_2.1_ComfyUI_repackaged'\n"
+        "path = 'split_files/vae/wan_2.1_vae.safetensors'\n"
+    )
+    mine = WorkerSettings(pull=("mine",), pull_s=20)
+    done = weighing.first(Settings(worker=mine, weights_manifest=own), logs.event)
+    assert done is not None
+    assert done.files == ("mine",)
     with pytest.raises(TalkheadError) as caught:
         weighing.first(Settings(worker=WorkerSettings(pull=("sonic",))), logs.event)
     assert caught.value.code is Code.UNSUPPORTED

@@ -97,10 +97,17 @@ def text(dtype: str, prefix: str = "") -> bytes:
     return safe({prefix + name: shape for name, shape in names.items()}, dtype)
 
 
-def quantised(path: Path, kind: str, tensors: dict[str, tuple[int, ...]], prefix: str = "") -> Path:
+def quantised(
+    path: Path,
+    kind: str,
+    tensors: dict[str, tuple[int, ...]],
+    prefix: str = "",
+    said: bool = True,
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, "wan")
-    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind}"])
+    if said:
+        writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind}"])
     for name, shape in tensors.items():
         values = np.ones(shape, np.float32)
         packed = gguf.quants.quantize(values, gguf.GGMLQuantizationType[kind])
@@ -204,6 +211,12 @@ def test_quantisations_are_told_apart(places: Places, tmp_path: Path) -> None:
     assert found("single", places) == ()
     quantised(q8, "Q8_0", {**BASE, **ADAPTER})  # a model with the adapter in it is another one
     assert found("base-q8", places) == ()
+
+
+def test_a_file_that_does_not_say_its_type_shows_it(places: Places, tmp_path: Path) -> None:
+    for kind, name in (("Q4_0", "base-q4"), ("Q8_0", "base-q8")):
+        file = quantised(tmp_path / f"volume/unet/480 {kind}.gguf", kind, BASE, said=False)
+        assert found(name, places) == (file,)
 
 
 def test_what_tensors_cannot_tell_is_not_guessed(places: Places, tmp_path: Path) -> None:
