@@ -203,7 +203,9 @@ def _show_located(one: locating.Located, where: locating.Places) -> None:
     if one.pickle:
         console.out(f"  a pickle: `talkhead weights convert {one.file.id}` makes it safe to load")
     if not one.paths:
-        console.out(f"{one.file.id}: not found in {len(one.looked)} places")
+        named = where.named.get(one.file.id)
+        first = f", first {named}" if named else ""
+        console.out(f"{one.file.id}: not found in {len(one.looked)} places{first}")
     for place in one.looked:
         if place.why != locating.ABSENT:
             console.out(f"  {place.path} {place.why}")

@@ -105,6 +105,8 @@ def test_older_names_say_where_to_look_first(
     file = write(folder / "Wan2.1_VAE.pth", b"\x80\x02" + bytes(60))
     write(folder / "diffusion_pytorch_model-00001-of-00001.safetensors", safetensors({"a": (9,)}))
     assert run("locate", "wan-vae").exit_code == 1
+    monkeypatch.setenv("CKPT_DIR", str(tmp_path / "wrong"))
+    assert f"places, first {tmp_path / 'wrong'}" in run("locate", "wan-vae").output
     monkeypatch.setenv("CKPT_DIR", str(folder))
     assert as_json("locate", "wan-vae")[0]["paths"] == [str(file)]
     assert len(as_json("locate", "wan-i2v")[0]["paths"]) == 1
