@@ -46,6 +46,7 @@ bench: $(VENV)/dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/draft_speed.py
 	$(BIN)/python benchmarks/draft_memory.py
+	$(BIN)/python benchmarks/convert_memory.py
 	$(BIN)/python benchmarks/sync_score.py
 	$(BIN)/python benchmarks/worker_overhead.py
 

@@ -190,15 +190,9 @@ class Runtime:
         The text encoder does not count: prompts that were encoded need none.
         """
         settings = self.settings
-        known, places = weights.known(settings.weights_manifest), supply.places(settings)
-        here, lost = [], {}
-        for name in sets:
-            lost[name] = [
-                lack
-                for lack in supply.lacking([name], places, known)
-                if known.files[lack].part != weights.TEXT_ENCODER
-            ]
-            here += [name] if not lost[name] else []
+        known, places = weights.known(settings.weights_manifest), supply.places_of(settings)
+        lost = {name: supply.lacking([name], places, known, text_encoder=False) for name in sets}
+        here = [name for name in sets if not lost[name]]
         if here:
             return {"detail": f"weights are here: {', '.join(here)}"}
         first = sets[0]
@@ -231,7 +225,7 @@ class Runtime:
 
     def _supplies(self) -> Supplies:
         settings = self.settings
-        places = supply.places(settings)
+        places = supply.places_of(settings)
         return Supplies(
             files=supply.finder(places, weights.known(settings.weights_manifest)),
             identity=supply.identity,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from support.fake_hub import Hold, Hub, Refuse, fake_hub
 from support.harness import Cli
@@ -123,3 +124,35 @@ def test_a_mirror_that_is_down_is_named(pulling: Cli, hub: Hub) -> None:
     assert ended.status == 3
     assert "E_PIPELINE_LOAD" in ended.err
     assert "HF_ENDPOINT" in ended.err
+
+
+def test_an_own_manifest_goes_from_the_hub_to_a_bundle(pulling: Cli, hub: Hub) -> None:
+    """A tiny set of one's own is pulled, converted, bundled, and found in the bundle."""
+    torch.save({"a": torch.ones(3), "b": torch.ones(2)}, pulling.folder / "tiny.pth")
+    hub.put("org/tiny", "deep/tiny.pth", (pulling.folder / "tiny.pth").read_bytes())
+    hub.put("org/tiny", "config.json", SMALL)
+    own = pulling.folder / "own.toml"
+    own.write_text(
+        "[repos.'org/tiny']\nlicence = 'MIT'\ncommercial = true\n"
+        "[files.tiny]\nrepo = 'org/tiny'\npath = 'deep/tiny.pth'\nkeep = 'a'\n"
+        "[files.tiny-config]\nrepo = 'org/tiny'\npath = 'config.json'\n"
+        "[sets.tiny-set]\nabout = 'tiny'\nfiles = ['tiny', 'tiny-config']\n"
+    )
+    pulling.env["TALKHEAD_WEIGHTS_MANIFEST"] = str(own)
+    pulled = pulling("weights", "pull", "tiny-set")
+    assert "talkhead weights convert tiny" in pulled.out
+    assert "pickle" in pulling("weights", "list", "tiny-set").out
+    converted = pulling("weights", "convert", "tiny-set")
+    assert converted.status == 0, converted.err
+    (pulling.folder / "weights/org/tiny/deep/tiny.pth").unlink()
+    assert pulling("weights", "verify", "tiny-set").status == 0
+    assert pulling(*("weights", "pull", "tiny-set", "--json")).json["bytes"] == 0
+    bundle = pulling.folder / "bundle"
+    assert pulling("weights", "bundle", "tiny-set", str(bundle)).status == 0
+    pulling.env["TALKHEAD_WEIGHTS"] = str(bundle)
+    (found,) = pulling("weights", "locate", "tiny", "--json").json
+    assert found["paths"] == [str(bundle / "org/tiny/deep/tiny.safetensors")]
+    own.write_text("[files.tiny]\nrepo = 3")
+    broken = pulling("weights", "list")
+    assert broken.status == 2
+    assert "files.tiny.repo: not text" in broken.err

@@ -50,7 +50,9 @@ def write(folder: Path) -> Files:
         "wan-i2v-config": (said({"num_heads": SIZES["num_heads"]}, folder / "config.json"),),
         "infinitetalk-single-adapter": single.files,
         "infinitetalk-multi-adapter": (double,),
-        "wan-vae-comfy": (wan.saved(wan.official_vae(wan.vae(1, (1, 1, 1, 1))), folder / "vae.safetensors"),),
+        "wan-vae-comfy": (
+            wan.saved(wan.official_vae(wan.vae(1, (1, 1, 1, 1))), folder / "vae.safetensors"),
+        ),
         "umt5-bf16": (wan.saved(text, folder / "umt5.safetensors"),),
         "wan-tokenizer": (
             said({}, tokenizer.with_name("special_tokens_map.json")),

@@ -7,9 +7,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from talkhead.environment import AWS as AWS_FAMILY
-from talkhead.environment import FAMILIES, store_of
+from talkhead.environment import FAMILIES, named_of, older_of, store_of
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import StoreSettings, load
+from talkhead.weights import manifest
 
 KEYS = {"access_key": "a", "secret_key": "s"}
 R2 = {"R2_ACCESS_KEY_ID": "a", "R2_SECRET_ACCESS_KEY": "s", "R2_BUCKET_NAME": "b"}
@@ -177,3 +178,61 @@ def test_every_name_is_documented() -> None:
         for name in alternatives
     }
     assert not {name for name in names if f"`{name}`" not in page}
+
+
+def test_folders_of_weights_are_named_by_entry() -> None:
+    env = {"CKPT_DIR": " /w/Wan2.1-I2V-14B-480P ", "WAV2VEC_DIR": "/w/wav", "QUANT_DIR": ""}
+    found = named_of(env)
+    assert found["wan-t5"] == found["wan-i2v"] == "/w/Wan2.1-I2V-14B-480P"
+    assert found["wav2vec2-zh-config"] == "/w/wav"
+    assert len(found) == 9
+    assert set(found) <= set(manifest().files)
+    both = named_of({"INFINITETALK_DIR": "/w/InfiniteTalk", "QUANT_DIR": "/w/quant"})
+    assert set(both) <= set(manifest().files)
+    assert named_of({}) == {}
+
+
+def test_weights_aliases_become_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CKPT_DIR", "/w/wan")
+    monkeypatch.setenv("DEFAULT_SAMPLE_STEPS", "12")
+    assert load().weights_named == {}
+    assert load(weights_aliases=True).weights_named["wan-vae"] == Path("/w/wan")
+    assert load(weights_aliases=True).older.steps is None
+    assert load(aliases=True).weights_named["wan-vae"] == Path("/w/wan")
+    assert load(aliases=True).older.steps == 12
+    monkeypatch.setenv("TALKHEAD_OLDER__STEPS", "20")
+    monkeypatch.setenv("ENABLE_APG", "1")
+    assert (load(aliases=True).older.steps, load(aliases=True).older.apg) == (20, True)
+    monkeypatch.setenv("TALKHEAD_WEIGHTS_NAMED", '{"wan-t5": "/x"}')
+    assert load(aliases=True).weights_named == {"wan-t5": Path("/x")}
+
+
+def test_defaults_of_older_payloads_are_read() -> None:
+    env = {
+        "DEFAULT_SIZE": "infinitetalk-720",
+        "DEFAULT_SAMPLE_STEPS": "40",
+        "ENABLE_TECACHE": "True",
+        "ENABLE_APG": "false",
+    }
+    assert older_of(env) == {"size": "720p", "steps": 40, "teacache": True, "apg": False}
+    assert older_of({"DEFAULT_SIZE": " "}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("DEFAULT_SIZE", "720p", "one of infinitetalk-480, infinitetalk-720"),
+        ("DEFAULT_SAMPLE_STEPS", "0", "a whole number from 1 to 1000"),
+        ("DEFAULT_SAMPLE_STEPS", "8.5", "a whole number"),
+        ("ENABLE_TECACHE", "maybe", "one of true, 1, yes, false, 0, no"),
+        ("ENABLE_APG", "on", "one of true"),
+    ],
+)
+def test_bad_defaults_name_their_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(TalkheadError, match=f"^{name} is not {told}") as caught:
+        load(aliases=True)
+    assert caught.value.code is Code.INPUT
+    assert load().older.size is None

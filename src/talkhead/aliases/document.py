@@ -133,11 +133,18 @@ def _section(family: Family) -> str:
         "",
         _table(("key", "read as"), rows),
         "",
-        f"Old defaults: {defaults}." if defaults else "No defaults.",
+        (f"Old defaults: {defaults}." if defaults else "No defaults.") + _by_operator(family),
         "",
         f"Answer: {family.answers}.",
     ]
     return "\n".join(lines)
+
+
+def _by_operator(family: Family) -> str:
+    if not family.operators:
+        return ""
+    words = ", ".join(f"TALKHEAD_OLDER__{word.upper()}" for word in family.operators)
+    return f" An operator may set others: {words}."
 
 
 def _row(name: str, key: Key) -> str:

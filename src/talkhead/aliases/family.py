@@ -65,6 +65,9 @@ class Family:
     action: str = "talk"
     engine: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    # What an operator may set in place of `defaults`: his word, where it goes among the family's
+    # values, and the path that comes of it.
+    operators: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     isolates: bool = False  # it always took the vocals out of the sound
     needs: tuple[str, ...] = ()  # canonical paths, without which its old handler refused
     finish: Callable[[Values, Payload], list[Notice]] = nothing_more

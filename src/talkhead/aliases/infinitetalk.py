@@ -186,6 +186,12 @@ INFINITETALK = Family(
         "max_frames": CLIP,
         "output.url": "auto",
     },
+    operators={
+        "size": ("size", "size"),
+        "steps": ("sampling.steps", "sampling.steps"),
+        "teacache": ("_.teacache", "options.teacache_threshold"),
+        "apg": ("_.apg", "options.apg"),
+    },
     needs=("source", "speakers.0.audio|speakers.0.text"),
     finish=_settled,
     echo=(

@@ -36,12 +36,24 @@ class Reading:
     origins: dict[str, str] = field(default_factory=dict)
 
 
-def read(payload: object, engines: Mapping[str, str]) -> Reading:
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """What an operator has set for older payloads."""
+
+    engines: Mapping[str, str]  # engine or voice, by the one that a family names
+    defaults: Mapping[str, Any]  # of what a payload leaves out, by the words of `Family.operators`
+
+
+def read(
+    payload: object, engines: Mapping[str, str], defaults: Mapping[str, Any] | None = None
+) -> Reading:
     """Return payload as a canonical one, for `validation.parse`; one that no family knows as it is.
 
-    `engines` puts the operator's engine or voice in place of the one that a family names. Raises
-    E_INPUT_VALIDATION naming the old keys, and nothing else.
+    `engines` puts the operator's engine or voice in place of the one that a family names, and
+    `defaults` what a payload leaves out in place of what its family meant (size, steps, teacache,
+    apg). Raises E_INPUT_VALIDATION naming the old keys, and nothing else.
     """
+    operators = Operators(engines, defaults or {})
     if not isinstance(payload, Mapping):
         raise TalkheadError(Code.INPUT, "a request is a JSON object", 'try {"action": "health"}')
     if len(payload) > MOST_KEYS:
@@ -56,9 +68,9 @@ def read(payload: object, engines: Mapping[str, str]) -> Reading:
         return Reading(CANONICAL, cast(dict[str, Any], payload))
     notices, origins, said = _Notices(), dict[str, str](), given(payload)
     if family.each:
-        canonical = _each_translated(family, said, engines, notices)
+        canonical = _each_translated(family, said, operators, notices)
     else:
-        canonical = _translated(family, said, engines, notices, origins=origins)
+        canonical = _translated(family, said, operators, notices, origins=origins)
     return Reading(family.name, canonical, notices.all(), _echo(family, payload), origins)
 
 
@@ -134,7 +146,7 @@ class _Notices:
 
 
 def _each_translated(
-    family: Family, payload: Payload, engines: Mapping[str, str], notices: _Notices
+    family: Family, payload: Payload, operators: Operators, notices: _Notices
 ) -> dict[str, Any]:
     """Return one job for every item of the family's list, with what the items share."""
     items = payload[family.items]
@@ -146,14 +158,15 @@ def _each_translated(
         at = f"{family.items}.{index}"
         if not isinstance(item, Mapping):
             raise _refused(at, "has to be an object")
-        jobs.append(_translated(family.each, {**shared, **given(item)}, engines, notices, f"{at}."))
+        said = {**shared, **given(item)}
+        jobs.append(_translated(family.each, said, operators, notices, f"{at}."))
     return {"action": family.action, "jobs": jobs}
 
 
 def _translated(
     family: Family,
     payload: Payload,
-    engines: Mapping[str, str],
+    operators: Operators,
     notices: _Notices,
     at: str = "",
     origins: dict[str, str] | None = None,
@@ -176,14 +189,15 @@ def _translated(
             _take(key, shown, value, values, origins)
             if key.to != name:
                 aliases[shown] = key
+    unsaid = {*family.defaults, *_set_by_operator(family, values, operators)}
     for note in _finished(family, values, payload, at):
         notices.add(note.code, note.message, f"{at}{note.field}")
     for path in [path for path in values if path.startswith(FROM)]:
         origin = origins.get(values.pop(path))
         if origin:
             origins.setdefault(path.removeprefix(FROM), origin)
-    own = [path for path in values if path in origins or path not in family.defaults]
-    _replace(values, own, engines, notices)
+    own = [path for path in values if path in origins or path not in unsaid]
+    _replace(values, own, operators.engines, notices)
     _tell(aliases, unknown, family, notices)
     return _nested({path: value for path, value in values.items() if path[0] != "_"})
 
@@ -201,6 +215,17 @@ def _take(key: Key, shown: str, value: Any, values: Values, origins: dict[str, s
         values[path] = meant
         own = path.startswith(f"{key.to}.")  # a field of an object that kept its name
         origins[path] = shown + path.removeprefix(key.to) if own else shown
+
+
+def _set_by_operator(family: Family, values: Values, operators: Operators) -> list[str]:
+    """Put in what the operator says of keys that the payload leaves out; return their paths."""
+    paths = []
+    for word, value in operators.defaults.items():
+        note, path = family.operators.get(word, ("", ""))
+        if note and note not in values:
+            values[note] = value
+            paths.append(path)
+    return paths
 
 
 def _tell(

@@ -72,7 +72,10 @@ async def answer(asked: Asked, host: Runs, settings: Settings, progress: Told) -
     try:
         with naming(None):
             # a large payload takes its time
-            reading = await asyncio.to_thread(aliases.read, asked.payload, settings.compat_engines)
+            defaults = settings.older.model_dump(exclude_none=True)
+            reading = await asyncio.to_thread(
+                aliases.read, asked.payload, settings.compat_engines, defaults
+            )
             # a store of the caller's own means a look-up of its host
             job = await asyncio.to_thread(order, asked, reading, settings)
             logs.event("job.started", job_id=asked.id, family=reading.family)

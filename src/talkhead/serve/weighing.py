@@ -15,11 +15,12 @@ from talkhead import weights
 from talkhead.serve import console, weights_page
 from talkhead.serve.local import stop_on_signal
 from talkhead.settings import Settings, load
+from talkhead.weights import forms, room
 from talkhead.weights import locate as locating
-from talkhead.weights import room
 from talkhead.weights import verify as verifying
 from talkhead.weights.planning import Plan
 from talkhead.weights.pull import Pulled, Say, Terms, plan_sets, pull_sets
+from talkhead.weights.supply import places_of
 
 PLAIN_S = 5.0  # between two lines where there is no terminal
 
@@ -56,26 +57,16 @@ def first(settings: Settings, say: Say, cancel: threading.Event | None = None) -
     )
 
 
-def places(settings: Settings, into: Path | None = None) -> locating.Places:
-    """Return where weights are looked for."""
-    return locating.Places(
-        into or settings.weights,
-        settings.weights_also,
-        (settings.hf_cache,),
-        settings.weights_named,
-    )
-
-
 def show(names: Sequence[str], json: bool) -> None:
     """Print the sets, or the files of some."""
     settings = load(weights_aliases=True)
-    known, where = weights.known(settings.weights_manifest), places(settings)
+    known, where = weights.known(settings.weights_manifest), places_of(settings)
     if names:
         files = [file for _, file in weights.chosen(names, known)]
-        found = {file.id: locating.find(file, where).paths for file in files}
+        found = {file.id: locating.find(file, where) for file in files}
         _print(
             json,
-            [{**_facts(file), "paths": [str(path) for path in found[file.id]]} for file in files],
+            [{**_facts(file), **_here(found[file.id])} for file in files],
             ("file", "size", "from", "licence", "here"),
             [
                 (
@@ -83,7 +74,7 @@ def show(names: Sequence[str], json: bool) -> None:
                     weights_page.size(file),
                     file.repo.name,
                     file.repo.licence or "not stated",
-                    "yes" if found[file.id] else "--",
+                    _in_short(found[file.id]),
                 )
                 for file in files
             ],
@@ -154,12 +145,17 @@ def pull(wanted: Wanted, json: bool) -> None:
             f"complete: {', '.join(wanted.names)}{elsewhere}; {done.bytes / 1e9:.3f} GB came in "
             f"{console.shown_time(done.seconds)}"
         )
+        known = weights.known(settings.weights_manifest)
+        if pickles := [name for name in done.files if forms.pickled(known.files[name])]:
+            console.out(
+                f"pickles are loaded once converted: talkhead weights convert {' '.join(pickles)}"
+            )
 
 
 def verify(names: Sequence[str], into: Path | None, json: bool) -> bool:
     """Print a verdict for each file; return whether all asked for are sound."""
     settings = load(weights_aliases=True)
-    known, where = weights.known(settings.weights_manifest), places(settings, into)
+    known, where = weights.known(settings.weights_manifest), places_of(settings, into)
     files = [file for _, file in weights.chosen(names or list(known.files), known)]
     verdicts = []
     for verdict in verifying.verify(files, where, known if names else None):
@@ -179,7 +175,7 @@ def verify(names: Sequence[str], into: Path | None, json: bool) -> bool:
 def locate(names: Sequence[str], into: Path | None, json: bool) -> bool:
     """Print where files lie, or where they were looked for; return whether all were found."""
     settings = load(weights_aliases=True)
-    known, where = weights.known(settings.weights_manifest), places(settings, into)
+    known, where = weights.known(settings.weights_manifest), places_of(settings, into)
     files = [file for _, file in weights.chosen(names, known)]
     found = [locating.find(file, where) for file in files]
     if json:
@@ -193,14 +189,28 @@ def locate(names: Sequence[str], into: Path | None, json: bool) -> bool:
     return whole
 
 
+def _here(one: locating.Located) -> dict[str, Any]:
+    return {"paths": [str(path) for path in one.paths], "pickle": one.pickle}
+
+
+def _in_short(one: locating.Located) -> str:
+    return "pickle" if one.pickle else "yes" if one.paths else "--"
+
+
 def _show_located(one: locating.Located, where: locating.Places) -> None:
     for path in one.paths:
         console.out(f"{one.file.id}: {path}")
+    if one.pickle:
+        console.out(f"  a pickle: `talkhead weights convert {one.file.id}` makes it safe to load")
     if not one.paths:
-        console.out(f"{one.file.id}: not found in {len(one.looked)} places")
+        named = where.named.get(one.file.id)
+        first = f", first {named}" if named else ""
+        console.out(f"{one.file.id}: not found in {len(one.looked)} places{first}")
     for place in one.looked:
         if place.why != locating.ABSENT:
             console.out(f"  {place.path} {place.why}")
+    for place in one.hints:
+        console.out(f"  {place.path} {place.why}")
     if not one.paths:
         console.out(f"  fix: {verifying.fix(one.file, where)}")
 
@@ -236,8 +246,10 @@ def _facts(file: weights.File) -> dict[str, Any]:
 def _located(one: locating.Located) -> dict[str, Any]:
     return {
         "file": one.file.id,
-        "paths": [str(path) for path in one.paths],
-        "looked": [{"path": str(place.path), "why": place.why} for place in one.looked],
+        **_here(one),
+        "looked": [
+            {"path": str(place.path), "why": place.why} for place in (*one.looked, *one.hints)
+        ],
     }
 
 

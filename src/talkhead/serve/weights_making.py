@@ -12,6 +12,7 @@ from talkhead.weights import bundle as bundling
 from talkhead.weights import convert as converting
 from talkhead.weights import forms, locate
 from talkhead.weights.stopping import Until
+from talkhead.weights.supply import places_of
 
 DAY_S = 86_400.0
 
@@ -23,7 +24,7 @@ def convert(names: Sequence[str], dtype: str, into: Path | None, json: bool) -> 
             Code.INPUT, f"--dtype {dtype} is not known", f"one of {', '.join(forms.DTYPES)}"
         )
     settings = load(weights_aliases=True)
-    known, where = weights.known(settings.weights_manifest), weighing.places(settings, into)
+    known, where = weights.known(settings.weights_manifest), places_of(settings, into)
     wanted = converting.Wanted(tuple(names), where.root, dtype)
     with weighing.shown(quiet=json) as (say, report_s), stop_on_signal() as cancel:
         done = converting.convert(wanted, where, known, Until(DAY_S, cancel), say, report_s)
@@ -43,7 +44,7 @@ def convert(names: Sequence[str], dtype: str, into: Path | None, json: bool) -> 
 def bundle(name: str, into: Path, without_text_encoder: bool, json: bool) -> None:
     """Bundle a set, and print how large it is and what to do with it."""
     settings = load(weights_aliases=True)
-    known, where = weights.known(settings.weights_manifest), weighing.places(settings)
+    known, where = weights.known(settings.weights_manifest), places_of(settings)
     prompts = getattr(settings, "prompts", cache_folder() / "prompts")
     folders = (prompts, *locate.prompt_folders(where))
     done = bundling.bundle(

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 from talkhead.errors import Code, TalkheadError
 from talkhead.weights import form
 
-TEXT_ENCODER = "text encoder"  # a `part`; encoded prompts do without
 UNSTATED = "not stated in our sources: see the model's page"
+TEXT = "text encoder"  # as a file's `part`
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class Marks:
     file_type: int | None = None  # of a GGUF file: its general.file_type
     without: tuple[str, ...] = ()  # beginnings of names that it must not have
     named: str = ""  # a pattern that its name has to match, where tensors cannot tell
+    smallest: int = 50_000_000  # bytes below which no file is looked into
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from typing import Any
 
 from talkhead import __version__
 from talkhead.errors import Code, TalkheadError
-from talkhead.weights import File, Manifest, Repo, chosen, locate, record, room
+from talkhead.weights import TEXT, File, Manifest, Repo, chosen, locate, record, room
 
-TEXT = "text encoder"  # as manifest.toml's `part` says it
 README = "README.md"
 
 

@@ -92,6 +92,9 @@ def _one(
     paths, why = locate.at(form, wanted.into / form.place)
     if not why:
         return Converted(file, tuple(paths), 0)
+    located = locate.find(file, places)
+    if located.made and located.form == form:
+        return Converted(file, located.paths, 0)  # in another of the places
     located = locate.find(file, places, made=False)
     if not located.paths:
         refused = [place for place in located.looked if place.why != locate.ABSENT]

@@ -1,5 +1,6 @@
 """What a manifest may hold, checked field by field so that a mistake is named."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
@@ -31,6 +32,16 @@ def _path(value: Any) -> str:
         return "not a path"
     inside = not value.startswith("/") and ".." not in PurePosixPath(value).parts
     return "" if inside and "\0" not in value else "not a path below its repo"
+
+
+def _pattern(value: Any) -> str:
+    if not isinstance(value, str):
+        return "not text"
+    try:
+        re.compile(value)
+    except re.error as error:
+        return f"not a pattern: {error}"
+    return ""
 
 
 def _list(each: Check) -> Check:
@@ -69,7 +80,8 @@ RECOGNISE: dict[str, Check] = {
     "dtype_of": _text,
     "file_type": _whole,
     "without": _list(_text),
-    "named": _text,
+    "named": _pattern,
+    "smallest": _whole,
 }
 FIELDS: dict[str, dict[str, Check]] = {
     "repos": {

@@ -43,12 +43,22 @@ class Located:
     paths: tuple[Path, ...]  # empty where it was not found
     looked: tuple[Looked, ...]
     names: tuple[PurePosixPath, ...] = ()  # what each is called below a weights folder
-    made: bool = False  # by a conversion
+    form: File | None = None  # what lies there: the entry, or what a conversion made of it
+    hints: tuple[Looked, ...] = ()  # files that could be it, and why they are not taken
+
+    @property
+    def made(self) -> bool:
+        """Return whether a conversion made what lies there."""
+        return self.form is not None and self.form is not self.file
 
     @property
     def pickle(self) -> bool:
-        """Return whether only pickles are there, which nothing loads before they are converted."""
-        return any(path.suffix in sound.PICKLES for path in self.paths)
+        """Return whether only pickles are there, which nothing loads before they are converted.
+
+        A folder of many, such as voices, is no such entry: who reads those has to be careful.
+        """
+        held = any(path.suffix in sound.PICKLES for path in self.paths)
+        return held and forms.convertible(self.file)
 
 
 class _Candidate(NamedTuple):
@@ -72,10 +82,26 @@ def find(file: File, places: Places, *, own: bool = True, made: bool = True) -> 
         paths, why = at(form, candidate)
         if not why:
             names = tuple(_name(form, candidate, path) for path in paths)
-            return Located(file, tuple(paths), tuple(looked), names, form is not file)
+            return Located(file, tuple(paths), tuple(looked), names, form)
         if form is file or why != ABSENT:
             looked.append(Looked(candidate, why))
-    return Located(file, (), tuple(looked))
+    return _recognised(file, places, looked, seen)
+
+
+def _recognised(file: File, places: Places, looked: list[Looked], seen: set[Path]) -> Located:
+    """Return an entry under another name, known by its tensors, or as not found."""
+    hints = []
+    for path, why in recognise.candidates(file, model_folders(places)):
+        if path in seen:
+            continue
+        if why:
+            hints.append(Looked(path, why))
+            continue
+        paths, fault = at(file, path)
+        if not fault:
+            return Located(file, tuple(paths), tuple(looked), (file.place,), file)
+        looked.append(Looked(path, fault))
+    return Located(file, (), tuple(looked), hints=tuple(hints))
 
 
 def roots(places: Places) -> tuple[Path, ...]:
@@ -101,8 +127,6 @@ def _candidates(file: File, places: Places) -> Iterator[_Candidate]:
             for form in forms.forms(file):
                 yield _Candidate(folder / form.path, form)
     for path in _originals(file, places, bundles):
-        yield _Candidate(path, file)
-    for path in recognise.candidates(file, model_folders(places)):
         yield _Candidate(path, file)
 
 

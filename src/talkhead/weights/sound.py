@@ -57,25 +57,42 @@ def _form(path: Path, kind: str, head: bytes, shapes: Shapes) -> str:
     return ""
 
 
-def _safetensors(path: Path, actual: int, shapes: Shapes) -> str:
+def header(path: Path) -> dict[str, Any]:
+    """Return what a safetensors file says of each tensor; raises ValueError with what is wrong."""
+    return _header(path)[0]
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return a header, and where the tensors begin."""
+    actual = path.stat().st_size
     if actual < 8:
-        return "is cut short: no safetensors header"
+        raise ValueError("is cut short: no safetensors header")
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         if length > min(LONGEST_HEADER, actual - 8):
-            return f"has a safetensors header of {length} bytes, which does not fit into the file"
+            why = f"has a safetensors header of {length} bytes, which does not fit into the file"
+            raise ValueError(why)
         text = file.read(length)
     try:
-        header = json.loads(text)
-        header.pop("__metadata__", None)
-        ends = [_end(name, tensor) for name, tensor in header.items()]
+        found = json.loads(text)
+        found.pop("__metadata__", None)
+        for name, tensor in found.items():
+            _end(name, tensor)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"has a damaged safetensors header ({error})"
-    wanted = 8 + length + max(ends, default=0)
+        raise ValueError(f"has a damaged safetensors header ({error})") from error
+    return found, 8 + length
+
+
+def _safetensors(path: Path, actual: int, shapes: Shapes) -> str:
+    try:
+        found, begin = _header(path)
+    except ValueError as error:
+        return str(error)
+    wanted = begin + max((_end(name, tensor) for name, tensor in found.items()), default=0)
     if actual != wanted:
         short = "is cut short" if actual < wanted else "is too long"
         return f"{short}: {actual} bytes, and its header speaks of {wanted}"
-    return _shapes(header, shapes)
+    return _shapes(found, shapes)
 
 
 def _end(name: str, tensor: Mapping[str, Any]) -> int:
@@ -88,11 +105,11 @@ def _end(name: str, tensor: Mapping[str, Any]) -> int:
     return int(end)
 
 
-def _shapes(header: Mapping[str, Any], shapes: Shapes) -> str:
+def _shapes(found: Mapping[str, Any], shapes: Shapes) -> str:
     for name, wanted in shapes.items():
-        if name not in header:
+        if name not in found:
             return f"has no tensor {name}"
-        if (actual := tuple(header[name]["shape"])) != tuple(wanted):
+        if (actual := tuple(found[name]["shape"])) != tuple(wanted):
             return f"tensor {name} has shape {list(actual)}, not {list(wanted)}"
     return ""
 

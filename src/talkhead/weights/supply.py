@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import Settings
-from talkhead.weights import File, Manifest, chosen
+from talkhead.weights import TEXT, File, Manifest, chosen
 from talkhead.weights.locate import ABSENT, Located, Places, find
 
 END = 64 * 1024  # bytes of a file's beginning and of its end that tell it from others
@@ -19,8 +19,8 @@ _found: dict[tuple[object, ...], tuple[Paths, Stamp]] = {}  # of this process, w
 _digests: dict[tuple[str, int, int, int], str] = {}
 
 
-def places(settings: Settings, into: Path | None = None) -> Places:
-    """Return where an installation looks for weights; `into` takes the place of its own folder."""
+def places_of(settings: Settings, into: Path | None = None) -> Places:
+    """Return where weights are looked for, by the settings; `into` in place of their folder."""
     return Places(
         into or settings.weights,
         settings.weights_also,
@@ -50,13 +50,17 @@ def finder(places: Places, known: Manifest) -> Callable[..., Paths]:
     return files
 
 
-def lacking(names: Sequence[str], places: Places, known: Manifest) -> tuple[str, ...]:
+def lacking(
+    names: Sequence[str], places: Places, known: Manifest, *, text_encoder: bool = True
+) -> tuple[str, ...]:
     """Return the ids of these sets or files that cannot be loaded from this machine as it is.
 
-    An id counts as there where one of its alternatives is. Reads no file whole.
+    An id counts as there where one of its alternatives is. Without `text_encoder`, what encodes
+    prompts is not counted, for those who have encoded ones. Reads no file whole.
     """
     files = finder(places, known)
-    return tuple(file.id for _, file in chosen(names, known) if not _there(file.id, files))
+    wanted = [file for _, file in chosen(names, known) if text_encoder or file.part != TEXT]
+    return tuple(file.id for file in wanted if not _there(file.id, files))
 
 
 def identity(paths: Sequence[Path]) -> str:
@@ -157,7 +161,10 @@ def _refused(looked: Sequence[Located], places: Places, known: Manifest) -> Talk
             )
     wrong = [place for one in looked for place in one.looked if place.why != ABSENT]
     why = f"{wrong[0].path} {wrong[0].why}" if wrong else f"not found below {places.root}"
-    if not wrong and (others := len(looked[0].looked) - 1) > 0:
+    hints = looked[0].hints
+    if not wrong and hints:
+        why = f"{hints[0].path} {hints[0].why}"
+    elif not wrong and (others := len(looked[0].looked) - 1) > 0:
         why += f" or in {others} other places"
     return TalkheadError(Code.WEIGHTS, f"{front} {why}", _advice(first, places, known))
 

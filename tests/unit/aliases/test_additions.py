@@ -94,3 +94,29 @@ def test_a_key_that_kept_its_name_is_no_alias() -> None:
     assert fields == ["cond_video", "cond_audio", "audio_type"]
     lipsync = TALKS["sonic"] | {"fps": "25"}
     assert [field for _, field in codes(lipsync)] == ["portrait_image", "audio"]
+
+
+def test_an_operator_may_set_what_an_older_payload_leaves_out() -> None:
+    defaults = {"size": "720p", "steps": 12, "teacache": True, "apg": True}
+    told = read(FIVE, {}, defaults).payload
+    assert (told["size"], told["sampling"]["steps"]) == ("720p", 12)
+    assert (told["options"]["teacache_threshold"], told["options"]["apg"]) == (0.2, True)
+    said = {"size": "infinitetalk-480", "sample_steps": 4, "use_teacache": False, "use_apg": False}
+    told = read(FIVE | said, {}, defaults).payload
+    assert (told["size"], told["sampling"]["steps"]) == ("480p", 4)
+    assert not {"teacache_threshold", "apg"} & told["options"].keys()
+    batch = read({"batch": [FIVE, FIVE | {"sample_steps": 4}]}, {}, defaults).payload
+    assert [job["sampling"]["steps"] for job in batch["jobs"]] == [12, 4]
+    assert read(TALKS["cog"], {}, defaults) == read(TALKS["cog"], {})
+    assert read(FIVE, {}, {}) == read(FIVE, {})
+
+
+def test_what_an_operator_set_is_not_told_as_the_callers_loss() -> None:
+    engines, defaults = {"infinitetalk": "draft"}, {"apg": True, "teacache": True}
+    notices = read(FIVE, engines, defaults).notices
+    assert [note.message for note in notices if note.code == "W_COMPAT_ENGINE"] == [
+        "engine 'draft' in place of 'infinitetalk', as the operator set"
+    ]
+    notices = read(FIVE | {"use_apg": True}, engines, defaults).notices
+    (told,) = [note.message for note in notices if note.code == "W_COMPAT_ENGINE"]
+    assert told.endswith("as the operator set; without infinitetalk's own options.apg")

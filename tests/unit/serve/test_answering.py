@@ -23,7 +23,7 @@ from talkhead.serve.answering import (
     size,
 )
 from talkhead.serve.worker import Order
-from talkhead.settings import Settings
+from talkhead.settings import Older, Settings
 
 TALK = {"portrait": "library:a.png", "speakers": [{"audio": "library:a.wav"}]}
 HUB = {"image_url": "https://x/a.png", "wav_url": "https://x/a.wav", "input_type": "image"}
@@ -91,6 +91,14 @@ def test_notices_about_aliases_come_first() -> None:
     assert codes(body)[-1] == "W_OTHER"
     assert len(codes(body)) > 1
     assert body["video_url"] == "https://u"
+
+
+def test_the_operators_defaults_reach_older_payloads() -> None:
+    payload = {"cond_image": "https://x/a.png", "cond_audio": {"person1": "https://x/a.wav"}}
+    host = Host(result())
+    settings = Settings(older=Older(steps=12))
+    asyncio.run(answer(Asked("job-1", payload), host, settings, lambda _: None))
+    assert host.orders[0].request["sampling"]["steps"] == 12
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TALKHEAD_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("TALKHEAD_WEIGHTS_ALSO", json.dumps([str(tmp_path / "volume")]))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # encoded prompts are in it
     return tmp_path / "volume"
 
 
@@ -104,6 +105,8 @@ def test_older_names_say_where_to_look_first(
     file = write(folder / "Wan2.1_VAE.pth", b"\x80\x02" + bytes(60))
     write(folder / "diffusion_pytorch_model-00001-of-00001.safetensors", safetensors({"a": (9,)}))
     assert run("locate", "wan-vae").exit_code == 1
+    monkeypatch.setenv("CKPT_DIR", str(tmp_path / "wrong"))
+    assert f"places, first {tmp_path / 'wrong'}" in run("locate", "wan-vae").output
     monkeypatch.setenv("CKPT_DIR", str(folder))
     assert as_json("locate", "wan-vae")[0]["paths"] == [str(file)]
     assert len(as_json("locate", "wan-i2v")[0]["paths"]) == 1
@@ -170,6 +173,15 @@ def test_a_worker_pulls_what_its_settings_name(hub: Hub, pull: Puller) -> None:
     assert {line["event"] for line in told} == {"weights.pull"}
     assert told[0]["level"] == "warning"
     assert "hf_of_the_test" not in lines.getvalue()
+    own = pull.root.parent / "own.toml"
+    own.write_text(
+        "[files.mine]\nrepo = 'Comfy-Org/Wan_2.1_ComfyUI_repackaged'\n"
+        "path = 'split_files/vae/wan_2.1_vae.safetensors'\n"
+    )
+    mine = WorkerSettings(pull=("mine",), pull_s=20)
+    done = weighing.first(Settings(worker=mine, weights_manifest=own), logs.event)
+    assert done is not None
+    assert done.files == ("mine",)
     with pytest.raises(TalkheadError) as caught:
         weighing.first(Settings(worker=WorkerSettings(pull=("sonic",))), logs.event)
     assert caught.value.code is Code.UNSUPPORTED

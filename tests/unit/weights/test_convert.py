@@ -166,6 +166,16 @@ def test_what_was_converted_is_found_first(root: Path) -> None:
     assert run(root, "one")[0].bytes == 0  # the pickle is not needed any more
 
 
+def test_a_conversion_in_another_place_is_used_there(root: Path) -> None:
+    volume = root.parent / "volume"
+    saved(volume / "org/model/deep/one.pth", some())
+    made = run(volume, "one")[0].paths
+    (done,) = run(root, "one")
+    assert (done.paths, done.bytes) == (made, 0)
+    (narrow,) = run(root, "one", dtype="bf16")
+    assert narrow.paths[0].is_relative_to(root)
+
+
 def test_a_type_changes_floats_alone(root: Path) -> None:
     saved(root / "org/model/deep/one.pth", some())
     (done,) = run(root, "one", dtype="bf16")

@@ -115,6 +115,19 @@ def test_a_pickle_alone_has_to_be_converted(places: Places, root: Path) -> None:
     assert lacking(["vae"], places, KNOWN) == ("vae",)
 
 
+def test_encoded_prompts_do_without_their_encoder(places: Places, root: Path) -> None:
+    text = weights.read(MANIFEST.replace('path = "config', 'part = "text encoder"\npath = "config'))
+    write(root / "org/model/vae.safetensors", VAE)
+    assert lacking(["whole"], places, text) == ("config",)
+    assert lacking(["whole"], places, text, text_encoder=False) == ()
+
+
+def test_a_folder_of_pickles_is_given_as_it_is(places: Places, root: Path) -> None:
+    voices = weights.read(MANIFEST.replace('path = "config.json"', 'path = "voices/"'))
+    voice = write(root / "org/model/voices/a.pt", b"\x80\x02" + bytes(60))
+    assert finder(places, voices)("config") == (voice,)
+
+
 def test_what_was_found_is_looked_at_again_when_it_changes(places: Places, root: Path) -> None:
     files = finder(places, KNOWN)
     vae = write(root / "org/model/vae.safetensors", VAE)
