@@ -13,5 +13,6 @@ MEDIA = Path(__file__).parent / "media"
 
 @pytest.fixture(autouse=True)
 def _own_jobs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep job folders of tests away from the user's."""
+    """Keep what tests write away from the user's."""
+    monkeypatch.setenv("TALKHEAD_PROMPTS", str(tmp_path_factory.mktemp("prompts")))
     monkeypatch.setenv("TALKHEAD_JOBS", str(tmp_path_factory.mktemp("jobs")))

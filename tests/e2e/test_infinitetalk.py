@@ -21,10 +21,8 @@ from support.serving import Ground, working
 SMALL = {"TALKHEAD_ENGINES": json.dumps({"infinitetalk": "support.tinytalk:TinyTalk"})}
 TWO = {"sampling.text_guidance": 3, "sampling.audio_guidance": 2, "sampling.steps": 2}
 SHORT = {"options.window": 17, "options.motion_frames": 5, "max_frames": 110}
-VOICES = {
-    1: [SPEECH / "librivox_0870.wav"],
-    2: [SPEECH / "librivox_0870.wav", SPEECH / "librivox_0890.wav"],
-}
+VOICES = SPEECH / "librivox_0870.wav", SPEECH / "librivox_0890.wav"
+BOXES = (10, 20, 110, 200), (140, 30, 250, 220)
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +45,10 @@ def tiny(cli: Cli, weights: dict[str, str]) -> Cli:
     return cli
 
 
-def words(out: str, speakers: int = 1, source: Path | None = None, **more: Any) -> list[object]:
-    portrait = PORTRAITS / ("two_people.png" if speakers > 1 else "woman_frontal_closed.png")
+def words(out: str, **more: Any) -> list[object]:
+    portrait = PORTRAITS / "woman_frontal_closed.png"
     fields = [f"--set={name}={value}" for name, value in {**TWO, **SHORT, **more}.items()]
-    voices = VOICES[speakers]
-    return ["talk", source or portrait, *voices, "--engine", "infinitetalk", "--size", "256x256",
+    return ["talk", portrait, VOICES[0], "--engine", "infinitetalk", "--size", "256x256",
             "--seed", 3, *fields, "--json", "-o", out]  # fmt: skip
 
 
@@ -77,13 +74,12 @@ def test_the_engine_as_it_is(cli: Cli, weights: dict[str, str]) -> None:
     assert any("alpha" in note["message"] for note in made["warnings"])  # of the quality's LoRA
 
 
-@pytest.mark.parametrize("speakers", [1, 2])
-def test_a_killed_job_goes_on_with_the_same_frames(tiny: Cli, speakers: int) -> None:
-    whole = well(tiny(*words("whole.mp4", speakers)))
+def test_a_killed_job_goes_on_with_the_same_frames(tiny: Cli) -> None:
+    whole = well(tiny(*words("whole.mp4")))
     assert whole["segments"]["total"] == 2
     frames, _ = digest = frames_digest(tiny.folder / "whole.mp4")
     assert frames == 110
-    run = tiny.start(*words("again.mp4", speakers))
+    run = tiny.start(*words("again.mp4"))
     deadline = time.monotonic() + 90
     while not committed(tiny.jobs):
         assert run.poll() is None, run.communicate()
@@ -91,30 +87,28 @@ def test_a_killed_job_goes_on_with_the_same_frames(tiny: Cli, speakers: int) -> 
         time.sleep(0.005)
     run.send_signal(signal.SIGKILL)
     run.communicate()
-    again = well(tiny(*words("again.mp4", speakers)))
+    again = well(tiny(*words("again.mp4")))
     assert again["segments"] == {"total": 2, "resumed": 1}
     assert frames_digest(tiny.folder / "again.mp4") == digest
 
 
-def test_a_lora_and_a_quality_change_the_frames(tiny: Cli) -> None:
-    found = set()
-    brief = {"max_frames": 17}
-    for more in ({}, {"options.lora": "rank64"}, {"quality": "best"}, {"options.lora": "none"}):
-        well(tiny(*words("out.mp4", **brief, **more), "--force"))
-        found.add(frames_digest(tiny.folder / "out.mp4"))
-    # balanced uses the LoRA by itself, best and "none" do not
-    assert len(found) == 2
-
-
-def test_a_video_is_a_source(tiny: Cli) -> None:
+def test_two_people_in_a_video(tiny: Cli) -> None:
+    """The sound of the source is another's: it is a picture for each window, and no more."""
     source = write_clip(tiny.folder / "source.mp4", levels(60, 256, 256))
-    well(tiny(*words("moving.mp4", source=source, max_frames=40)))
-    assert frames_digest(tiny.folder / "moving.mp4")[0] == 40
+    request = tiny.folder / "request.json"
+    voices = [{"audio": str(voice), "box": box} for voice, box in zip(VOICES, BOXES, strict=True)]
+    fields = {"video": str(source), "speakers": voices, "turns": "in_turn", "size": "256x256"}
+    request.write_text(json.dumps({**fields, "engine": "infinitetalk", "max_frames": 60,
+                                   "quality": "draft", "options": {"window": 17}}))  # fmt: skip
+    made = well(tiny("talk", "--request", request, "--json", "-o", "out.mp4"))
+    assert made["segments"]["total"] == 2
+    assert frames_digest(tiny.folder / "out.mp4")[0] == 60
 
 
 def test_a_plan_needs_no_weights(cli: Cli) -> None:
     cli.env |= {"TALKHEAD_WEIGHTS": str(cli.folder / "none")}
-    planned = well(cli(*words("out.mp4"), "--dry-run"))
+    request = ["--engine", "infinitetalk", "--size", "256x256", "--json"]
+    planned = well(cli("plan", PORTRAITS / "woman_frontal_closed.png", VOICES[0], *request))
     assert any("weights pull" in note["message"] for note in planned["warnings"])
     refused = cli(*words("out.mp4"))
     assert refused.status == 3

@@ -41,6 +41,7 @@ def write(folder: Path) -> Files:
     text = wan.official_text(dim=SIZES["text_dim"])
     torch.manual_seed(6)
     sound = Wav2Vec2Model(Wav2Vec2Config(**SOUND)).state_dict()
+    vae = wan.official_vae(wan.vae(blocks=1, stages=(1, 1, 1, 1)))  # the least that is one
     tokenizer = wan.write_tokenizer(folder / "umt5-xxl", WORDS) / "tokenizer.json"
     return {
         "wan-i2v": (
@@ -50,9 +51,7 @@ def write(folder: Path) -> Files:
         "wan-i2v-config": (said({"num_heads": SIZES["num_heads"]}, folder / "config.json"),),
         "infinitetalk-single-adapter": single.files,
         "infinitetalk-multi-adapter": (double,),
-        "wan-vae-comfy": (
-            wan.saved(wan.official_vae(wan.vae(1, (1, 1, 1, 1))), folder / "vae.safetensors"),
-        ),
+        "wan-vae-comfy": (wan.saved(vae, folder / "vae.safetensors"),),
         "umt5-bf16": (wan.saved(text, folder / "umt5.safetensors"),),
         "wan-tokenizer": (
             said({}, tokenizer.with_name("special_tokens_map.json")),

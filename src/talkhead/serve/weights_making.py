@@ -7,7 +7,7 @@ from talkhead import weights
 from talkhead.errors import Code, TalkheadError
 from talkhead.serve import console, weighing
 from talkhead.serve.local import stop_on_signal
-from talkhead.settings import cache_folder, load
+from talkhead.settings import load
 from talkhead.weights import bundle as bundling
 from talkhead.weights import convert as converting
 from talkhead.weights import forms, locate
@@ -45,7 +45,7 @@ def bundle(name: str, into: Path, without_text_encoder: bool, json: bool) -> Non
     """Bundle a set, and print how large it is and what to do with it."""
     settings = load(weights_aliases=True)
     known, where = weights.known(settings.weights_manifest), places_of(settings)
-    prompts = getattr(settings, "prompts", cache_folder() / "prompts")
+    prompts = settings.prompts
     folders = (prompts, *locate.prompt_folders(where))
     done = bundling.bundle(
         bundling.Wanted(name, into, not without_text_encoder, folders), where, known
