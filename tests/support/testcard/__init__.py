@@ -130,6 +130,8 @@ class ClipCard(TestCard):
     def plan(self, probe: Probe) -> Plan:
         self.probe = probe
         plan = super().plan(probe)
+        if probe.source_fps is None:
+            return plan
         starts = np.cumsum((0, *plan.windows[:-1]))
         return replace(plan, moments=tuple(float(start / plan.fps) for start in starts))
 
