@@ -99,6 +99,29 @@ def test_a_phones_high_dynamic_range_becomes_ordinary(tmp_path: Path) -> None:
     assert more > 250
 
 
+@pytest.mark.parametrize(("matrix", "refused"), [(1, False), (3, False), (8, True), (14, True)])
+def test_other_colour_systems_are_read_or_refused(
+    tmp_path: Path, matrix: int, refused: bool
+) -> None:
+    """YCgCo and ICtCp cannot be converted; a matrix that is reserved says nothing."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as target:
+        video = target.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        video.codec_context.colorspace = matrix
+        frame = av.VideoFrame(64, 64, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes([128]) * plane.buffer_size)
+        frame.pts, frame.colorspace = 0, matrix
+        target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+    if not refused:
+        assert abs(first_picture(tmp_path / "a.mkv").mean() - 130) < 2
+        return
+    with pytest.raises(TalkheadError, match="colours that are not read") as caught:
+        first_picture(tmp_path / "a.mkv", "video")
+    assert (caught.value.code, caught.value.fields) == (Code.INPUT, ("video",))
+
+
 def packets_of(pictures: np.ndarray) -> list[bytes]:
     """Return each picture as a JPEG."""
     context = av.CodecContext.create("mjpeg", "w")
