@@ -266,7 +266,7 @@ class Film(Job):
     )
     engine: str = Field("auto", description="an engine by name; auto: the operator's choice")
     options: Options = Field({}, description="the chosen engine's own options")
-    size: Size | None = Field(None, description="unset: the source's aspect, long side 720")
+    size: Size | None = Field(None, description="unset: the engine's own, see `size`")
     fit: Literal["crop", "pad", "face"] = Field(
         "crop", description="how the portrait fills the frame"
     )

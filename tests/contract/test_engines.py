@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from support import installation
+from support.cards import CARDS
 from support.harness import PORTRAITS, SPEECH, read_wav
 from talkhead import registry
 from talkhead.engines import Chunk, Engine, Inputs, Plan, Probe, Speaker
@@ -16,7 +17,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.media import face, fit
 from talkhead.media.decode import read_image
 
-ENGINES = {**registry.ENGINES, "testcard": "support.testcard:TestCard"}
+ENGINES = {**registry.ENGINES, **CARDS}
 SECONDS = 4.2
 OPTIONS = {"infinitetalk": {"window": 33, "motion_frames": 1}}  # quick, and many windows
 
@@ -98,6 +99,22 @@ def test_any_length_can_be_planned(engine: Engine, probe: Probe, frames: int) ->
     plan = engine.plan(replace(probe, frames=frames, speech_seconds=frames / 25))
     assert sum(plan.segments) == frames
     assert min(plan.segments) > 0
+
+
+def test_moments_of_a_source_rise_and_a_still_has_one(engine: Engine, probe: Probe) -> None:
+    assert engine.plan(probe).moments == (0.0,)
+    if engine.spec.accepts_video:
+        moving = engine.plan(replace(probe, frames=500, source_fps=Fraction(30)))
+        assert list(moving.moments) == sorted(moving.moments)
+        assert 0 <= moving.moments[0] <= moving.moments[-1] <= 500 / moving.fps
+
+
+def test_trained_sizes_are_those_it_can_work_at(engine: Engine) -> None:
+    for buckets in engine.spec.buckets.values():
+        for bucket in buckets:
+            assert bucket.width % engine.spec.multiple == bucket.height % engine.spec.multiple == 0
+            assert min(bucket.width, bucket.height) >= engine.spec.min_side
+            assert bucket.width * bucket.height <= engine.spec.max_pixels
 
 
 def test_rates_are_honoured(engine: Engine, probe: Probe) -> None:

@@ -35,7 +35,7 @@ from talkhead.media.fit import Fitted
 from talkhead.media.sniff import bad_input
 
 USUAL_RATE = Fraction(25)  # where a file says nothing
-UNSPECIFIED = 2  # matrix of ITU-T H.273
+UNSPECIFIED = (0, 2, 3)  # matrices of ITU-T H.273 that say nothing of YUV; 3 is reserved
 LARGEST_SD = 720 * 576  # what is larger and names no matrix was made with BT.709
 HDR = {ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67}
 ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -166,18 +166,25 @@ class _Reading:
         height = round(frame.height / min(self._pixel, Fraction(1)))
         if width * height > MAX_PIXELS:
             raise self._too_large(width, height)
-        wide = frame.color_trc in HDR or frame.color_primaries == ColorPrimaries.BT2020
-        converted = self._reformatter.reformat(
-            frame,
-            width=width,
-            height=height,
-            format="rgb24",
-            src_colorspace=_matrix(frame),
-            dst_color_range=ColorRange.JPEG,
-            interpolation=ACCURATE,
-            dst_color_trc=ColorTrc.BT709 if wide else None,
-            dst_color_primaries=ColorPrimaries.BT709 if wide else None,
-        )
+        bright = frame.color_trc in HDR  # setting this conversion up takes libav some seconds
+        try:
+            converted = self._reformatter.reformat(
+                frame,
+                width=width,
+                height=height,
+                format="rgb24",
+                src_colorspace=_matrix(frame),
+                dst_color_range=ColorRange.JPEG,
+                interpolation=ACCURATE,
+                dst_color_trc=ColorTrc.BT709 if bright else None,
+                dst_color_primaries=ColorPrimaries.BT709 if bright else None,
+            )
+        except (OSError, av.FFmpegError) as error:
+            raise bad_input(
+                self._field,
+                f"{self._path.name} has colours that are not read ({error.strerror})",
+                "export it as an ordinary MP4 in BT.709",
+            ) from error
         turns = round(frame.rotation / 90) % 4  # phones film sideways and say so
         return np.ascontiguousarray(np.rot90(converted.to_ndarray(), turns))
 
@@ -229,7 +236,7 @@ def _pixel(stream: av.VideoStream) -> Fraction:
 
 def _matrix(frame: av.VideoFrame) -> Colorspace | None:
     """Return the matrix of a frame that names none; None where it does, or is RGB."""
-    if frame.colorspace != UNSPECIFIED or frame.format.is_rgb:
+    if frame.colorspace not in UNSPECIFIED or frame.format.is_rgb:
         return None
     large = frame.width * frame.height > LARGEST_SD
     return Colorspace.ITU709 if large else Colorspace.ITU601

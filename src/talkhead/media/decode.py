@@ -59,7 +59,9 @@ def probe_image(path: Path, field: str = "") -> tuple[int, int]:
 def _opened(path: Path, field: str) -> Iterator[Image.Image]:
     kind = sniff(path, field)
     if kind.family != "image":
-        hint = "save one frame of it as PNG" if kind.family == "video" else "give a picture"
+        hint = "give a picture"
+        if kind.family == "video":
+            hint = "save one frame of it as PNG, or give it as `source` to an engine for videos"
         raise bad_input(field, f"{path.name} is {kind.name} {kind.family}, not a picture", hint)
     if kind in EXPORT:
         raise bad_input(field, f"{kind.name} is not read: {path.name}", EXPORT[kind])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from support import testcard
 from support.faulty.options import Options
 from support.testcard import TestCard
 from talkhead.engines import Arrays, Checkpoint, Chunk, Inputs, Plan, Probe, Tick
@@ -35,9 +36,9 @@ class Faulty:
 
     def prepare(self, inputs: Inputs, plan: Plan, tick: Tick) -> Arrays:
         options: Options = inputs.options
-        tick(1, 1)
+        card = TestCard().prepare(replace(inputs, options=testcard.Options()), plan, tick)
         return {
-            "fault": np.asarray(""),
+            **{name: array for name, array in card.items() if name != "warnings"},
             **{name: np.asarray(value) for name, value in options.model_dump().items()},
         }
 

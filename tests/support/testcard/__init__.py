@@ -4,6 +4,7 @@ The grey levels of the test card tell the frame's number; those of the clip card
 source's picture at the start of each window.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -76,6 +77,7 @@ class TestCard:
         return {
             "features": features,
             "levels": np.arange(plan.frames) % 200,
+            "pause": np.asarray(options.pause),
             "loud": loud,
             "fault": np.asarray(options.fault),
             "warnings": np.asarray(["it is only a test card"]),
@@ -95,6 +97,7 @@ class TestCard:
                 continue
             yield Checkpoint({"next": np.asarray(done - size), "step": np.asarray(3)})
             tick(done - size, plan.frames)
+            time.sleep(float(prepared["pause"]))
             if fault == "memory" and done > 80:
                 raise MemoryError
             levels = prepared["levels"][done - size : done].astype(np.uint8)
@@ -127,6 +130,8 @@ class ClipCard(TestCard):
     def plan(self, probe: Probe) -> Plan:
         self.probe = probe
         plan = super().plan(probe)
+        if probe.source_fps is None:
+            return plan
         starts = np.cumsum((0, *plan.windows[:-1]))
         return replace(plan, moments=tuple(float(start / plan.fps) for start in starts))
 

@@ -1,5 +1,6 @@
 """Pictures of a video at given times: the right ones, upright, in true colours, within limits."""
 
+import random
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from support.media import levels, tone, write_clip, write_sound, write_video
+from support.media import levels, moving, tone, write_clip, write_sound, write_video
 from talkhead.errors import Code, TalkheadError
 from talkhead.media import clip, segments
 from talkhead.media.clip import first_picture, probe_clip, read_moments, write_pictures
@@ -96,6 +97,29 @@ def test_a_phones_high_dynamic_range_becomes_ordinary(tmp_path: Path) -> None:
     assert 100 < mid < 150
     assert white > 250
     assert more > 250
+
+
+@pytest.mark.parametrize(("matrix", "refused"), [(1, False), (3, False), (8, True), (14, True)])
+def test_other_colour_systems_are_read_or_refused(
+    tmp_path: Path, matrix: int, refused: bool
+) -> None:
+    """YCgCo and ICtCp cannot be converted; a matrix that is reserved says nothing."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as target:
+        video = target.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        video.codec_context.colorspace = matrix
+        frame = av.VideoFrame(64, 64, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes([128]) * plane.buffer_size)
+        frame.pts, frame.colorspace = 0, matrix
+        target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+    if not refused:
+        assert abs(first_picture(tmp_path / "a.mkv").mean() - 130) < 2
+        return
+    with pytest.raises(TalkheadError, match="colours that are not read") as caught:
+        first_picture(tmp_path / "a.mkv", "video")
+    assert (caught.value.code, caught.value.fields) == (Code.INPUT, ("video",))
 
 
 def packets_of(pictures: np.ndarray) -> list[bytes]:
@@ -214,3 +238,38 @@ def test_pictures_lie_in_a_file_and_are_fitted_alike(tmp_path: Path) -> None:
     assert np.array_equal(found[1], found[2])
     assert [round(p[:, -6:].mean() / 10) for p in found] == [4, 8, 8, 12]
     assert found[:, :, :40].max() < 20
+
+
+def harmed(data: bytes, dice: random.Random) -> bytes:
+    """Return a copy with bytes changed, numbers made extreme, or parts gone."""
+    out = bytearray(data)
+    for _ in range(dice.choice((1, 3, 10, 50))):
+        at = dice.randrange(len(out) - 4)
+        way = dice.randrange(3)
+        if way == 0:
+            out[at] = dice.randrange(256)
+        elif way == 1:
+            out[at : at + 4] = dice.choice((b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff"))
+        else:
+            del out[at : at + dice.randrange(1, 40)]
+    return bytes(out)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("mp4", "libx264"), ("mkv", "libx264"), ("avi", "mjpeg"), ("webm", "libvpx")],
+)
+def test_damage_anywhere_is_an_error_by_name_or_shown_as_it_is(
+    tmp_path: Path, suffix: str, codec: str
+) -> None:
+    data = write_clip(tmp_path / f"a.{suffix}", moving(12), fps=10, codec=codec).read_bytes()
+    dice = random.Random(suffix)
+    path = tmp_path / f"harmed.{suffix}"
+    for _ in range(150):
+        path.write_bytes(harmed(data, dice))
+        try:
+            probe_clip(path, "video")
+            assert len(list(read_moments(path, (0.0, 0.3, 0.6, 5.0), "video"))) == 4
+        except TalkheadError as error:
+            assert error.code in (Code.INPUT, Code.MEDIA)
+            assert error.fields == ("video",)
