@@ -203,7 +203,7 @@ def test_what_an_engine_cannot_do_is_refused(portrait, speech, runtime) -> None:
     for change, code in (
         ({"fps": 30}, Code.INPUT),
         ({"speakers": three}, Code.UNSUPPORTED),
-        ({"engine": "infinitetalk"}, Code.UNSUPPORTED),
+        ({"engine": "omniavatar"}, Code.UNSUPPORTED),
         ({"engine": "tescard"}, Code.INPUT),
         ({"engine": "testcard", "options": {"fault": []}}, Code.INPUT),
         ({"output": {"stream": True}}, Code.UNSUPPORTED),
@@ -306,5 +306,7 @@ def test_health_and_capabilities(runtime) -> None:
     assert job.run(parse({"action": "health"}), runtime).healthy is True
     ability = job.run(parse({"action": "capabilities"}), runtime).ability
     assert ability is not None
-    assert {engine.name for engine in ability.engines} == {"clipcard", "draft", "testcard"}
+    assert {engine.name for engine in ability.engines} == {
+        "clipcard", "draft", "infinitetalk", "testcard",
+    }  # fmt: skip
     assert "talk" in ability.actions

@@ -25,7 +25,10 @@ app.add_typer(weights_app, name="weights")
 Json = Annotated[bool, typer.Option("--json", help="Print the result object only, as JSON.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an existing output.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of a failure.")]
-Portrait = Annotated[str | None, typer.Argument(help="Picture of a face: a path or library:NAME.")]
+Portrait = Annotated[
+    str | None,
+    typer.Argument(help="Picture of a face, or a video to dub: a path or library:NAME."),
+]
 Speeches = Annotated[
     list[str] | None,
     typer.Argument(metavar="[SPEECH]...", help="Recording, or a video for its sound."),
@@ -101,7 +104,7 @@ def talk(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a portrait speak."""
+    """Make a portrait, or the person in a video, speak."""
     from talkhead.serve import console, local, words  # noqa: PLC0415 (keeps --help fast)
 
     with local.failures(json, verbose=verbose):
@@ -112,7 +115,8 @@ def talk(
         words.merge(payload, {"sampling": {"seed": seed}})
         words.merge(payload, {"output": {"thumbnail": thumbnail, "score": score}})
         words.assign(payload, settings or [])
-        file = words.output(out, payload.get("portrait"), ".mp4", force)
+        named_after = payload.get("portrait") or payload.get("video")
+        file = words.output(out, named_after, ".mp4", force)
         words.keep_inputs(file, payload)
     again = f"talkhead talk --resume {{job_id}} -o {shlex.quote(str(file))}"
     with local.failures(json, again, verbose):

@@ -43,7 +43,7 @@ def load(file: Path | None) -> Payload:
 def talk(payload: Payload, portrait: str | None, said: Said) -> None:
     """Put portrait and speakers into the payload; what is not given stays as it was."""
     if portrait is not None:
-        payload["portrait"] = reference(portrait)
+        payload["video" if _is_video(portrait) else "portrait"] = reference(portrait)
     speakers = _speakers(said) or _given(payload)
     if not speakers:
         raise _wrong("no speech was given", 'give a recording, or --text "Hello"', ["speakers"])
@@ -104,6 +104,17 @@ def assign(payload: Payload, settings: Sequence[str]) -> None:
 def reference(word: str) -> str:
     """Return a media reference; a path becomes absolute, so that a job can be resumed elsewhere."""
     return word if word.startswith(SCHEMES) else str(Path(word).expanduser().absolute())
+
+
+def _is_video(word: str) -> bool:
+    """Return whether a word is the path of a video; what is neither is told of by the job."""
+    from talkhead.media.sniff import sniff  # noqa: PLC0415 (keeps --help fast)
+
+    path = Path(word).expanduser()
+    try:
+        return path.is_file() and sniff(path).family == "video"
+    except (TalkheadError, OSError, ValueError):  # a data: URI is no possible path
+        return False
 
 
 def text_or_file(word: str) -> str:

@@ -133,7 +133,7 @@ def test_alpha(
     torch.testing.assert_close(model.blocks[0].attn1.to_q.weight, wanted)
     torch.testing.assert_close(model.blocks[0].attn1.to_q.bias, base[f"{Q}.bias"] + 2)
     assert bool(warnings) == (mode == "ignore")
-    assert all("0.25" in text and "alpha_mode" in text for text in warnings)
+    assert all("0.25" in text and "lora_alpha" in text for text in warnings)
 
 
 def test_alpha_equal_to_the_rank_says_nothing(tmp_path: Path, sources: Any) -> None:
