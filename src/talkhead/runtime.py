@@ -191,7 +191,8 @@ class Runtime:
         """
         settings = self.settings
         known, places = weights.known(settings.weights_manifest), supply.places_of(settings)
-        lost = {name: supply.lacking([name], places, known, text_encoder=False) for name in sets}
+        lacks = set(supply.lacking(sets, places, known, text_encoder=False))
+        lost = {name: [f.id for f in known.sets[name].files if f.id in lacks] for name in sets}
         here = [name for name in sets if not lost[name]]
         if here:
             return {"detail": f"weights are here: {', '.join(here)}"}

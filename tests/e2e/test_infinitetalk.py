@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support import installation
+from support import installation, long_speech
 from support.harness import PORTRAITS, SPEECH, Cli, Ended, frames_digest
 from support.media import levels, write_clip
 from support.plane import platform
@@ -22,6 +22,7 @@ SMALL = {"TALKHEAD_ENGINES": json.dumps({"infinitetalk": "support.tinytalk:TinyT
 TWO = {"sampling.text_guidance": 3, "sampling.audio_guidance": 2, "sampling.steps": 2}
 SHORT = {"options.window": 17, "options.motion_frames": 5, "max_frames": 110}
 VOICES = SPEECH / "librivox_0870.wav", SPEECH / "librivox_0890.wav"
+GROWTH_MB = 16  # of the process's own memory over most of a long video
 BOXES = (10, 20, 110, 200), (140, 30, 250, 220)
 
 
@@ -103,6 +104,13 @@ def test_two_people_in_a_video(tiny: Cli) -> None:
     made = well(tiny("talk", "--request", request, "--json", "-o", "out.mp4"))
     assert made["segments"]["total"] == 2
     assert frames_digest(tiny.folder / "out.mp4")[0] == 60
+
+
+@pytest.mark.soak
+def test_memory_stays_flat_over_three_minutes(tmp_path: Path) -> None:
+    found = long_speech.render(tmp_path)
+    assert found["windows"] == 63
+    assert long_speech.growth(found["curve"]) < GROWTH_MB
 
 
 def test_a_plan_needs_no_weights(cli: Cli) -> None:

@@ -144,7 +144,7 @@ def test_plan_runs_nothing_and_marks_faces(cli: Cli) -> None:
 
 
 def test_plan_warns(cli: Cli) -> None:
-    words = ("--set", "duration=2", "--set", "deadline_s=0.1", "--set", "prompt=smile")
+    words = ("--set", "duration=60", "--set", "deadline_s=3", "--set", "prompt=smile")
     ended = cli("plan", *BUNDLED, *words, "--json")
     codes = {notice["code"] for notice in ended.json["warnings"]}
     assert codes >= {"W_DURATION", "W_DEADLINE", "W_IGNORED"}

@@ -32,15 +32,24 @@ SIZED = ("infinitetalk-single-adapter", "infinitetalk-multi-adapter")  # checked
 Files = dict[str, tuple[Path, ...]]
 
 
-def write(folder: Path) -> Files:
-    """Write an installation for one and for two speakers; return its files by id."""
-    base, single = infinitetalk.write(folder, infinitetalk.weights(SIZES))
+def write(folder: Path, **other: int) -> Files:
+    """Write an installation for one and for two speakers; return its files by id.
+
+    `other` are sizes that differ from SIZES; those of speech are the encoder's too.
+    """
+    sizes = {**SIZES, **other}
+    heard = {
+        **SOUND,
+        "hidden_size": sizes["audio_channels"],
+        "num_hidden_layers": sizes["audio_blocks"],
+    }
+    base, single = infinitetalk.write(folder, infinitetalk.weights(sizes))
     double = folder / "multi.safetensors"
-    weights = infinitetalk.weights(SIZES, seed=9)
+    weights = infinitetalk.weights(sizes, seed=9)
     save_file({k: v for k, v in weights.items() if infinitetalk.adapter_name(k)}, double)
     text = wan.official_text(dim=SIZES["text_dim"])
     torch.manual_seed(6)
-    sound = Wav2Vec2Model(Wav2Vec2Config(**SOUND)).state_dict()
+    sound = Wav2Vec2Model(Wav2Vec2Config(**heard)).state_dict()
     vae = wan.official_vae(wan.vae(blocks=1, stages=(1, 1, 1, 1)))  # the least that is one
     tokenizer = wan.write_tokenizer(folder / "umt5-xxl", WORDS) / "tokenizer.json"
     return {
@@ -62,19 +71,19 @@ def write(folder: Path) -> Files:
         ),
         "lightx2v-i2v-rank64": (wan.saved(_lora(), folder / "lora.safetensors"),),
         "wav2vec2-zh": (wan.saved(sound, folder / "wav2vec2.safetensors"),),
-        "wav2vec2-zh-config": (said(SOUND, folder / "wav2vec2.json"),),
+        "wav2vec2-zh-config": (said(heard, folder / "wav2vec2.json"),),
         "wav2vec2-zh-preprocessor": (said({}, folder / "preprocessor.json"),),
     }
 
 
-def install(root: Path) -> dict[str, str]:
+def install(root: Path, **other: int) -> dict[str, str]:
     """Write the same as their repositories have it, below a weights folder; return settings.
 
     The VAE and the encoders of text and picture come as official pickles, which have to be
     converted. A manifest beside it leaves out the published sizes.
     """
     with TemporaryDirectory() as name:
-        files = write(Path(name))
+        files = write(Path(name), **other)
         for pickle, ours in PICKLED.items():
             torch.save(load_file(files.pop(ours)[0]), Path(name) / pickle)
             files[pickle] = (Path(name) / pickle,)

@@ -71,6 +71,25 @@ def weights_convert(
         weights_making.convert(names, dtype, into, json)
 
 
+@weights_app.command(
+    "prompts", epilog='Example: talkhead weights prompts "a woman is singing" "a man laughs"'
+)
+def weights_prompts(
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Prompts. The engine's own are always among them.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="bf16, for workers with a GPU, or fp32, for the CPU.")
+    ] = "bf16",
+    json: Json = False,
+) -> None:
+    """Encode prompts, so that workers need no text encoder for them."""
+    from talkhead.serve import local, weights_making  # noqa: PLC0415
+
+    with local.failures(json):
+        weights_making.prompts(texts or [], dtype, json)
+
+
 @weights_app.command("bundle", epilog="Example: talkhead weights bundle infinitetalk-fast bundle/")
 def weights_bundle(
     name: Annotated[str, typer.Argument(metavar="SET", help="A set, as `list` shows them.")],

@@ -1,9 +1,10 @@
-"""The bodies of `talkhead weights convert` and `talkhead weights bundle`."""
+"""The bodies of `talkhead weights convert`, `prompts` and `bundle`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from talkhead import weights
+from talkhead import registry, weights
 from talkhead.errors import Code, TalkheadError
 from talkhead.serve import console, weighing
 from talkhead.serve.local import stop_on_signal
@@ -12,7 +13,7 @@ from talkhead.weights import bundle as bundling
 from talkhead.weights import convert as converting
 from talkhead.weights import forms, locate
 from talkhead.weights.stopping import Until
-from talkhead.weights.supply import places_of
+from talkhead.weights.supply import finder, places_of
 
 DAY_S = 86_400.0
 
@@ -41,12 +42,36 @@ def convert(names: Sequence[str], dtype: str, into: Path | None, json: bool) -> 
             console.out(f"{made.file.id}: {path}")
 
 
+def prompts(texts: Sequence[str], dtype: str, json: bool) -> None:
+    """Encode texts, and the engine's own prompts, for workers without the text encoder."""
+    if dtype not in ("bf16", "fp32"):
+        raise TalkheadError(Code.INPUT, f"--dtype {dtype} is not known", "bf16 or fp32")
+    if lack := registry.missing("infinitetalk"):
+        raise TalkheadError(
+            Code.UNSUPPORTED, "the text encoder is not installed", registry.install(lack)
+        )
+    import torch  # noqa: PLC0415 (heavy)
+
+    from talkhead.engines import infinitetalk  # noqa: PLC0415
+    from talkhead.engines.infinitetalk import checkpoint  # noqa: PLC0415
+
+    settings = load(weights_aliases=True)
+    known, where = weights.known(settings.weights_manifest), places_of(settings)
+    wanted = [infinitetalk.PROMPT, infinitetalk.NEGATIVE_PROMPT, *texts]
+    place = checkpoint.placed(settings.device, offload=False)
+    place = replace(place, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
+    checkpoint.encode_texts(finder(where, known), [settings.prompts], wanted, place)
+    if json:
+        console.as_json({"folder": str(settings.prompts), "texts": wanted, "dtype": dtype})
+        return
+    console.out(f"{len(wanted)} prompts are in {settings.prompts}, encoded in {dtype}")
+
+
 def bundle(name: str, into: Path, without_text_encoder: bool, json: bool) -> None:
     """Bundle a set, and print how large it is and what to do with it."""
     settings = load(weights_aliases=True)
     known, where = weights.known(settings.weights_manifest), places_of(settings)
-    prompts = settings.prompts
-    folders = (prompts, *locate.prompt_folders(where))
+    folders = (settings.prompts, *locate.prompt_folders(where))
     done = bundling.bundle(
         bundling.Wanted(name, into, not without_text_encoder, folders), where, known
     )

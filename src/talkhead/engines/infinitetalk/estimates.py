@@ -15,7 +15,6 @@ TEXT, IMAGE, SOUND = 512, 257, 32  # tokens that every token attends to; of soun
 STREAM = 14  # numbers held for each token and channel: stream, queries, keys, values, feed-forward
 VAE_FLOPS = 13.7e6  # per pixel and frame, encoding and decoding
 VAE_BYTES = 127e6 * 4
-TEXT_ENCODER = 5.7e9  # parameters of UMT5-xxl's encoder
 # Floating point operations a second: an H100 at 55 percent of its bfloat16 peak; a desktop's CPU.
 RATES = {"cuda": 540e12, "cpu": 2e11}
 LOADING_RATE = 1e9  # bytes a second
@@ -24,7 +23,7 @@ OVERHEAD = 0.7e9  # bytes that CUDA and its libraries take for themselves
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Sizes of a transformer. The defaults are the published one's."""
+    """Sizes of a transformer and its encoder of text. The defaults are the published ones."""
 
     dim: int = 5120
     layers: int = 40
@@ -32,6 +31,7 @@ class Network:
     parameters: int = 18_880_000_000
     streamed: int = 18_560_000_000  # of those, the ones that may wait in main memory
     block: int = 351_000_000  # of those, the ones of one block
+    encoder: int = 5_680_000_000  # of the encoder of text, which is loaded before and alone
 
     def pass_flops(self, tokens: float, speakers: int = 1) -> float:
         """Return the floating point operations of one pass over so many tokens."""
@@ -116,7 +116,7 @@ def peak(load: Load, network: Network, layout: Layout, itemsize: int) -> Peak:
     )
     kept = resident + _keys(load, network)
     making = kept * itemsize + VAE_BYTES + max(stream * itemsize, vae)
-    encoding = TEXT_ENCODER * itemsize
+    encoding = network.encoder * itemsize
     host = network.streamed * itemsize if layout.offload else 0
     return Peak(int(OVERHEAD + max(making, encoding)), host)
 

@@ -1,18 +1,19 @@
 """What the weights of a job weigh, and how they fit on this machine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
 
 from talkhead.engines import Fitting, Supplies
 from talkhead.engines.infinitetalk import checkpoint
-from talkhead.engines.infinitetalk.choice import Choice, located
+from talkhead.engines.infinitetalk.choice import TEXT, Choice, located
 from talkhead.engines.infinitetalk.estimates import Layout, Load, Network
 from talkhead.engines.infinitetalk.fitting import Machine, choose
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
-from talkhead.models.loading import stored
+from talkhead.errors import TalkheadError
+from talkhead.models.loading import shapes, stored
 from talkhead.models.placement import HOST, Placement, available
 
 
@@ -36,9 +37,19 @@ def weigh(
     files = located(supplies.files, choice)
     found = stored(checkpoint.sources(supplies.files, choice))
     network = network_of(found, checkpoint.sizes(supplies.files, found))
+    network = replace(network, encoder=_encoder(supplies))
     machine = machine_of(checkpoint.placed(supplies.device, offload=False))
     layout = choose(load, network, asked, tiles, machine)
     return Weighed(network, machine, layout, supplies.identity(files))
+
+
+def _encoder(supplies: Supplies) -> int:
+    """Return the parameters of the encoder of text, none where encoded prompts have to do."""
+    try:
+        files = supplies.files(*TEXT)
+    except TalkheadError:
+        return 0
+    return sum(prod(shape) for file in files for shape in shapes(file).values())
 
 
 def network_of(found: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> Network:
