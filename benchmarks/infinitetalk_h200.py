@@ -29,13 +29,15 @@ from talkhead.engines.infinitetalk.pipeline import Inputs, Models, Settings
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.engines.infinitetalk.windows import plan_windows
 from talkhead.models.passes import Guidance
-from talkhead.models.placement import Placement, compile_blocks, settle, target_of
+from talkhead.models.placement import Placement, settle, target_of
 from talkhead.models.wan_vae import Stills, channels_last
 
 CUDA, BF16 = torch.device("cuda"), torch.bfloat16
+PATHS = (("sdpa", False, False), ("fa3", True, False), ("fa3", True, True))
 SIZES = ((640, 640), (832, 480), (1280, 720))
 REPEATS = 3
 Say = Callable[..., None]
+PLAIN: dict[tuple[tuple[int, int], int], Tensor] = {}  # velocities of the plain path
 
 
 def random_weights(model: nn.Module, target: Callable[[str], Any]) -> nn.Module:
@@ -51,9 +53,9 @@ def random_weights(model: nn.Module, target: Callable[[str], Any]) -> nn.Module:
 
 
 def transformer(placement: Placement) -> InfiniteTalkTransformer:
-    """Return the published network, random."""
+    """Return the published network, random; the same for any placement."""
     with torch.device("meta"):
-        model = InfiniteTalkTransformer()
+        model = InfiniteTalkTransformer(attention_backend=placement.attention)
     random_weights(model, target_of(InfiniteTalkTransformer, placement))
     settle(model, placement)
     return model
@@ -137,6 +139,9 @@ def forward(models: Models, size: tuple[int, int], speakers: int, ceiling: float
     noise, t, condition = conditions(models, job)
     with peak() as memory:
         seconds = timed(lambda: models.transformer(noise, t, condition))
+    made = models.transformer(noise, t, condition)
+    plain = PLAIN.setdefault((size, speakers), made)  # of the first placement: eager, sdpa
+    error = float((made - plain).norm() / plain.norm())
     load = Load(told.windows, width, height, speakers, 4, 1)
     flops = Network().pass_flops(load.tokens(81), speakers)
     return {
@@ -144,6 +149,7 @@ def forward(models: Models, size: tuple[int, int], speakers: int, ceiling: float
         "speakers": speakers,
         "seconds": round(seconds, 3),
         "mfu": round(flops / seconds / ceiling, 3),
+        "error": round(error, 5),
         "peak_gb": round(memory[0], 2),
     }
 
@@ -176,7 +182,6 @@ def window(models: Models, size: tuple[int, int], layout: Layout) -> dict[str, A
     predicted = estimates.peak(load, Network(), layout, 2).device - estimates.OVERHEAD
     return {
         "size": "{}x{}".format(*size),
-        "offload": layout.offload,
         "second_window_s": round(end - start, 2),
         "conditioning_s": round(begun - start, 3),
         "steps_s": round(sampled - begun, 3),
@@ -199,26 +204,25 @@ def main() -> None:
 
     say("machine", **facts(), gpu=torch.cuda.get_device_name(), torch=torch.__version__)
     ceiling = ceilings(say)
-    net, decoder = transformer(Placement(CUDA, BF16)), vae()
-    models = Models(net, decoder, Stills(decoder))
-    for size in SIZES:
-        say("forward, eager", **forward(models, size, 1, ceiling))
-    say("forward, eager", **forward(models, SIZES[0], 2, ceiling))
-    say("window, eager", **window(models, SIZES[0], Layout()))
-    say("window, eager", **window(models, SIZES[2], Layout()))
-    compile_blocks(net)
-    for size in SIZES[:2]:
-        say("forward, compiled", **forward(models, size, 1, ceiling))
-    say("window, compiled", **window(models, SIZES[0], Layout()))
-    if options.offload:
-        del models, net
+    decoder = vae()
+    for backend, compiled, offload in PATHS:
+        if offload and not options.offload:
+            continue
         gc.collect()
         torch.cuda.empty_cache()
-        streamed = transformer(Placement(CUDA, BF16, offload=True))
-        models = Models(streamed, decoder, Stills(decoder))
-        say("forward, offload", **forward(models, SIZES[0], 1, ceiling))
-        say("window, offload", **window(models, SIZES[0], Layout(offload=True)))
-        say("window, offload", **window(models, SIZES[2], Layout(offload=True)))
+        net = transformer(Placement(CUDA, BF16, offload, compiled, backend))
+        models = Models(net, decoder, Stills(decoder))
+        name = {"attention": backend, "compiled": compiled, "offload": offload}
+        plain = backend == "sdpa" and not compiled
+        for size in SIZES if not offload else SIZES[:1]:
+            say("forward", **name, **forward(models, size, 1, ceiling))
+        if not offload and not plain:
+            say("forward", **name, **forward(models, SIZES[0], 2, ceiling))
+            say("window", **name, **window(models, SIZES[0], Layout()))
+            say("window", **name, **window(models, SIZES[2], Layout()))
+        if offload:
+            say("window", **name, **window(models, SIZES[0], Layout(offload=True)))
+        del net, models
     if options.out:
         with open(options.out, "w", encoding="utf-8") as file:  # noqa: PTH123
             json.dump(lines, file, indent=1)

@@ -37,6 +37,7 @@ RANK = {
     "registry": 1,
     "validation": 1,
     "settings": 1,
+    "setting_groups": 1,
     "environment": 1,
     "result": 1,
     "request": 1,

@@ -232,6 +232,8 @@ class Runtime:
             identity=supply.identity,
             prompts=(settings.prompts, *locate.prompt_folders(places)),
             device=settings.device,
+            attention=settings.attention,
+            compiled=settings.compile,
         )
 
 

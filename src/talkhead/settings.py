@@ -27,6 +27,7 @@ from talkhead.environment import named_of, older_of, store_of
 from talkhead.errors import Code, TalkheadError
 from talkhead.redaction import secret_name
 from talkhead.request import Strict
+from talkhead.setting_groups import Fetching, Older, Worker
 
 
 class Local(Strict):
@@ -99,46 +100,6 @@ STORES: dict[str, type[BaseModel]] = {
     "supabase": Supabase,
     "inline": Inline,
 }
-
-
-class Fetching(Strict):
-    """What a reference in a request may reach, and how much of it."""
-
-    http: bool = Field(False, description="allow http: URLs beside https:")
-    private_hosts: tuple[str, ...] = Field(
-        (), description="host names or addresses that may be private, such as minio.internal"
-    )
-    ca_bundle: Path | None = Field(None, description="PEM file, for hosts with their own CA")
-    image_mb: float = Field(32, gt=0, description="largest picture")
-    audio_mb: float = Field(200, gt=0, description="largest recording")
-    video_mb: float = Field(2048, gt=0, description="largest video")
-    deadline_s: float = Field(300, gt=0, description="for all files of a job together")
-    connect_s: float = Field(5, gt=0, description="for one connection")
-    read_s: float = Field(30, gt=0, description="of silence from a server")
-    attempts: int = Field(3, ge=1, le=10, description="after refused connections, 429 and 5xx")
-    parallel: int = Field(4, ge=1, le=32, description="downloads at a time")
-
-
-class Worker(Strict):
-    """How the process that renders is kept."""
-
-    cancel_s: float = Field(15, gt=0, description="for a cancelled job to stop, then SIGTERM")
-    term_s: float = Field(5, gt=0, description="after SIGTERM, then SIGKILL")
-    start_s: float = Field(120, gt=0, description="for a new child to be ready")
-    check_s: float = Field(30, gt=0, description="for each fitness check")
-    pull: tuple[str, ...] = Field((), description="sets of weights to pull before work begins")
-    pull_s: float = Field(
-        360, gt=0, description="for that; less than RUNPOD_INIT_TIMEOUT of the endpoint"
-    )
-
-
-class Older(Strict):
-    """What older InfiniteTalk payloads that leave it out mean, in place of what they meant."""
-
-    size: Literal["480p", "720p"] | None = Field(None, description="unset: 480p")
-    steps: int | None = Field(None, ge=1, le=1000, description="sampling steps; unset: 8")
-    teacache: bool | None = Field(None, description="skip steps that change little")
-    apg: bool | None = Field(None, description="adaptive projected guidance")
 
 
 def cache_folder() -> Path:
@@ -243,6 +204,12 @@ class Settings(BaseSettings):
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="where neural engines compute: cuda, cuda:1, cpu; auto: a GPU, if there is one",
+    )
+    attention: Literal["auto", "sdpa", "cudnn", "fa3"] = Field(
+        "auto", description="of neural engines; auto: fa3 on Hopper with fa3-fwd installed, or sdpa"
+    )
+    compile: bool = Field(
+        False, description="compile neural engines: slower to start, then a fifth faster"
     )
     hf_cache: Path = Field(
         default_factory=_hf_cache, description="Hugging Face's cache; HF_HOME says where"

@@ -107,6 +107,8 @@ class Supplies:
     identity: Callable[[Sequence[Path]], str]  # a cheap fingerprint of files
     prompts: tuple[Path, ...]  # folders of encoded prompts; new ones go to the first
     device: str = "auto"  # cuda, cuda:1, cpu; auto is a GPU where there is one
+    attention: str = "auto"  # a backend of models.attention
+    compiled: bool = False  # repeated blocks through torch.compile: slow to start, then faster
 
 
 @dataclass(frozen=True, slots=True)

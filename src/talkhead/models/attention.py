@@ -1,14 +1,19 @@
 """Attention and rotary positions, each behind one small function that a faster one can replace."""
 
-from typing import NamedTuple
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from talkhead.errors import Code, TalkheadError
 
-BACKENDS = ("sdpa",)
+BACKENDS = ("sdpa", "cudnn", "fa3")
+FA3 = "fa3_fwd_interface"  # of the wheel fa3-fwd: FlashAttention 3, for Hopper
+HOPPER = (9, 0)
+SHORT = 64  # keys, below which torch's own kernels are the faster ones
 THETA = 10000.0  # of rotary positions
 
 
@@ -19,21 +24,48 @@ class Rope(NamedTuple):
     sin: Tensor
 
 
+def choose_backend(wanted: str, device: torch.device) -> str:
+    """Return the backend for a device: the one wanted, or for "auto" the fastest that is there.
+
+    Raises E_UNSUPPORTED for one that is asked for and not there.
+    """
+    hopper = device.type == "cuda" and torch.cuda.get_device_capability(device) == HOPPER
+    if wanted == "auto":
+        return "fa3" if hopper and find_spec(FA3) else "sdpa"
+    lack = ""
+    if wanted not in BACKENDS:
+        lack = f"choose one of: auto, {', '.join(BACKENDS)}"
+    elif wanted == "fa3" and not find_spec(FA3):
+        lack = "pip install fa3-fwd, or TALKHEAD_ATTENTION=auto"
+    elif wanted == "fa3" and not hopper:
+        lack = "it is for Hopper GPUs (H100, H200): TALKHEAD_ATTENTION=auto"
+    elif wanted == "cudnn" and device.type != "cuda":
+        lack = "it is for NVIDIA GPUs: TALKHEAD_ATTENTION=auto"
+    if lack:
+        raise TalkheadError(Code.UNSUPPORTED, f"no attention backend {wanted!r} here", lack)
+    return wanted
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, backend: str = "sdpa") -> Tensor:
     """Return (b, n, heads, d): full attention of (b, n, heads, d) over (b, m, heads, d), unmasked.
 
-    The scale is 1/sqrt(d). Raises E_UNSUPPORTED for a backend that is not in BACKENDS.
+    The scale is 1/sqrt(d). `backend` is one of BACKENDS; "sdpa" is what torch chooses.
     """
-    if backend not in BACKENDS:
-        raise TalkheadError(
-            Code.UNSUPPORTED,
-            f"no attention backend {backend!r}",
-            f"choose one of: {', '.join(BACKENDS)}",
-        )
-    mixed = functional.scaled_dot_product_attention(
-        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-    )
-    return mixed.transpose(1, 2)
+    if backend == "fa3" and key.shape[1] >= SHORT:
+        return _fa3(query, key, value)
+    heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    if backend == "cudnn":
+        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+            return functional.scaled_dot_product_attention(*heads_first).transpose(1, 2)
+    return functional.scaled_dot_product_attention(*heads_first).transpose(1, 2)
+
+
+def _fa3(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    import fa3_fwd_interface  # type: ignore[import-not-found]  # noqa: PLC0415 (where it is there)
+
+    made: Any = fa3_fwd_interface.flash_attn_func(query, key, value)
+    mixed: Tensor = made[0] if isinstance(made, tuple) else made
+    return mixed
 
 
 def rotate(x: Tensor, rope: Rope) -> Tensor:

@@ -33,6 +33,7 @@ class Placement:
     dtype: torch.dtype
     offload: bool = False  # weights of streamed modules stay in host memory
     compiled: bool = False  # repeated blocks run through torch.compile
+    attention: str = "sdpa"  # one of models.attention.BACKENDS
 
 
 def target_of(model: type[nn.Module], placement: Placement) -> Callable[[str], Target]:

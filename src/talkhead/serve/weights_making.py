@@ -13,7 +13,7 @@ from talkhead.weights import bundle as bundling
 from talkhead.weights import convert as converting
 from talkhead.weights import forms, locate
 from talkhead.weights.stopping import Until
-from talkhead.weights.supply import finder, places_of
+from talkhead.weights.supply import finder, identity, places_of
 
 DAY_S = 86_400.0
 
@@ -52,15 +52,16 @@ def prompts(texts: Sequence[str], dtype: str, json: bool) -> None:
         )
     import torch  # noqa: PLC0415 (heavy)
 
-    from talkhead.engines import infinitetalk  # noqa: PLC0415
+    from talkhead.engines import Supplies, infinitetalk  # noqa: PLC0415
     from talkhead.engines.infinitetalk import checkpoint  # noqa: PLC0415
 
     settings = load(weights_aliases=True)
     known, where = weights.known(settings.weights_manifest), places_of(settings)
     wanted = [infinitetalk.PROMPT, infinitetalk.NEGATIVE_PROMPT, *texts]
-    place = checkpoint.placed(settings.device, offload=False)
+    supplies = Supplies(finder(where, known), identity, (settings.prompts,), settings.device)
+    place = checkpoint.placed(supplies)
     place = replace(place, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
-    checkpoint.encode_texts(finder(where, known), [settings.prompts], wanted, place)
+    checkpoint.encode_texts(supplies.files, supplies.prompts, wanted, place)
     if json:
         console.as_json({"folder": str(settings.prompts), "texts": wanted, "dtype": dtype})
         return

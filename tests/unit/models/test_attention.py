@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.models.attention import attend, grid_rope, line_rope, rotate
+from talkhead.models.attention import attend, choose_backend, grid_rope, line_rope, rotate
 from talkhead.models.elementwise import (
     adaptive_norm,
     add_gated,
@@ -32,11 +32,12 @@ def test_attention_is_that_of_its_definition() -> None:
 
 
 def test_a_backend_that_is_not_there_is_refused() -> None:
-    x = random(1, 2, 1, 4)
-    with pytest.raises(TalkheadError, match="fa9") as caught:
-        attend(x, x, x, "fa9")
-    assert caught.value.code is Code.UNSUPPORTED
-    assert "sdpa" in caught.value.hint
+    for wanted, hint in (("fa9", "sdpa"), ("fa3", "fa3-fwd"), ("cudnn", "NVIDIA")):
+        with pytest.raises(TalkheadError, match=wanted) as caught:
+            choose_backend(wanted, torch.device("cpu"))
+        assert caught.value.code is Code.UNSUPPORTED
+        assert hint in caught.value.hint
+    assert choose_backend("auto", torch.device("cpu")) == "sdpa"
 
 
 def test_turning_is_a_complex_product() -> None:

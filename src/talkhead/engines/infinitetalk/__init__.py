@@ -116,7 +116,7 @@ class InfiniteTalk:
         # a job that goes on has to tile as it began, whatever is free then
         asked |= {"seed": inputs.seed, "vae_tiling": weighed.layout.tiles}
         asked["offload"] = inputs.memory.offload
-        place = checkpoint.placed(supplies.device, offload=False)
+        place = checkpoint.placed(supplies)
         prompts = [inputs.prompt or PROMPT]
         if asked["text_guidance"] != 1:  # else no pass reads it
             prompts.append(inputs.negative_prompt or NEGATIVE_PROMPT)
@@ -127,7 +127,7 @@ class InfiniteTalk:
         speech = inputs.room(checkpoint.features_shape(supplies.files, speakers, plan.frames))
         tracks = [speaker.speech for speaker in inputs.speakers]
         loud = asked["normalize_loudness"]
-        checkpoint.encode_speech(supplies.files, tracks, speech, loud=loud, tick=tick)
+        checkpoint.encode_speech(supplies.files, tracks, speech, place.device, loud=loud, tick=tick)
         return {
             "pictures": np.asarray(pictures),
             "looks": looks.numpy(),
@@ -187,7 +187,7 @@ class InfiniteTalk:
         layout = weighing.weigh(self.supplies, choice, load, memory, asked["vae_tiling"]).layout
         if (choice, layout.offload) not in self._models:
             self._models.clear()  # before the others are loaded: two do not fit
-            place = checkpoint.placed(self.supplies.device, offload=layout.offload)
+            place = checkpoint.placed(self.supplies, offload=layout.offload)
             self._models[choice, layout.offload] = checkpoint.load_models(
                 self.supplies.files, choice, place, tick
             )

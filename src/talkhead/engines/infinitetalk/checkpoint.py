@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from talkhead.engines import Picture, Tick
+from talkhead.engines import Picture, Supplies, Tick
 from talkhead.engines.infinitetalk import keys
 from talkhead.engines.infinitetalk.audio import RATE, Samples, normalise
 from talkhead.engines.infinitetalk.choice import (
@@ -37,6 +37,7 @@ from talkhead.engines.infinitetalk.pipeline import Models
 from talkhead.engines.infinitetalk.presets import LORAS
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.models import embeddings, lora, text, vision, wav2vec2
+from talkhead.models.attention import choose_backend
 from talkhead.models.loading import Source, load, shapes_of, stored
 from talkhead.models.placement import Placement, settle, target_of
 from talkhead.models.wan_vae import Stills
@@ -46,12 +47,19 @@ Features = NDArray[np.float32]
 Shapes = Mapping[str, tuple[int, ...]]  # by our names
 
 
-def placed(device: str, *, offload: bool) -> Placement:
-    """Return where and as what the transformer computes; "auto" is a GPU where there is one."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    return Placement(torch.device(device), dtype, offload=offload)
+def placed(supplies: Supplies, *, offload: bool = False) -> Placement:
+    """Return where and as what models compute; "auto" is a GPU where there is one."""
+    name = supplies.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    return Placement(
+        device,
+        torch.float32 if device.type == "cpu" else torch.bfloat16,
+        offload=offload,
+        compiled=supplies.compiled,
+        attention=choose_backend(supplies.attention, device),
+    )
 
 
 def sources(files: Files, choice: Choice) -> tuple[Source, ...]:
@@ -69,7 +77,7 @@ def sizes(files: Files, found: Shapes) -> dict[str, Any]:
 def load_models(files: Files, choice: Choice, placement: Placement, tick: Tick) -> Models:
     """Return the networks that make windows. `tick(done, total)` counts tensors."""
     parts = sources(files, choice)
-    arguments = sizes(files, stored(parts))
+    arguments = {**sizes(files, stored(parts)), "attention_backend": placement.attention}
 
     def build() -> InfiniteTalkTransformer:
         net: InfiniteTalkTransformer = InfiniteTalkTransformer(**arguments)
@@ -81,7 +89,8 @@ def load_models(files: Files, choice: Choice, placement: Placement, tick: Tick) 
         target = target_of(InfiniteTalkTransformer, placement)
         net = load(build, parts, target, mend, tick)
     settle(net, placement)
-    vae = load_vae(files(*VAE)[0], placement.device, placement.dtype)
+    gpu = placement.device.type == "cuda"
+    vae = load_vae(files(*VAE)[0], placement.device, placement.dtype, channels_last=gpu)
     return Models(net, vae, Stills(vae))
 
 
@@ -118,13 +127,20 @@ def encode_pictures(
 
 
 def encode_speech(
-    files: Files, tracks: Sequence[Samples], features: Features, *, loud: bool, tick: Tick
+    files: Files,
+    tracks: Sequence[Samples],
+    features: Features,
+    device: torch.device,
+    *,
+    loud: bool,
+    tick: Tick,
 ) -> None:
     """Fill features f32 (speakers, frames, layers, channels) from tracks as long as the video.
 
-    On the CPU. With `loud`, the speech is brought to a common loudness first.
+    In float32 on any device. With `loud`, the speech is brought to a common loudness first.
     """
     model = wav2vec2.build(_config(files(*SPEECH_CONFIG)), load_file(files(*SPEECH)[0]))
+    model.to(device)  # type: ignore[arg-type]  # transformers wraps it
     frames = features.shape[1]
     for index, track in enumerate(tracks):
 

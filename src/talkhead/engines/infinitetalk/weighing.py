@@ -38,7 +38,7 @@ def weigh(
     found = stored(checkpoint.sources(supplies.files, choice))
     network = network_of(found, checkpoint.sizes(supplies.files, found))
     network = replace(network, encoder=_encoder(supplies))
-    machine = machine_of(checkpoint.placed(supplies.device, offload=False))
+    machine = machine_of(checkpoint.placed(supplies))
     layout = choose(load, network, asked, tiles, machine)
     return Weighed(network, machine, layout, supplies.identity(files))
 

@@ -1,0 +1,48 @@
+"""Groups of settings: fetching, the rendering process, defaults of older payloads."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from talkhead.request import Strict
+
+
+class Fetching(Strict):
+    """What a reference in a request may reach, and how much of it."""
+
+    http: bool = Field(False, description="allow http: URLs beside https:")
+    private_hosts: tuple[str, ...] = Field(
+        (), description="host names or addresses that may be private, such as minio.internal"
+    )
+    ca_bundle: Path | None = Field(None, description="PEM file, for hosts with their own CA")
+    image_mb: float = Field(32, gt=0, description="largest picture")
+    audio_mb: float = Field(200, gt=0, description="largest recording")
+    video_mb: float = Field(2048, gt=0, description="largest video")
+    deadline_s: float = Field(300, gt=0, description="for all files of a job together")
+    connect_s: float = Field(5, gt=0, description="for one connection")
+    read_s: float = Field(30, gt=0, description="of silence from a server")
+    attempts: int = Field(3, ge=1, le=10, description="after refused connections, 429 and 5xx")
+    parallel: int = Field(4, ge=1, le=32, description="downloads at a time")
+
+
+class Worker(Strict):
+    """How the process that renders is kept."""
+
+    cancel_s: float = Field(15, gt=0, description="for a cancelled job to stop, then SIGTERM")
+    term_s: float = Field(5, gt=0, description="after SIGTERM, then SIGKILL")
+    start_s: float = Field(120, gt=0, description="for a new child to be ready")
+    check_s: float = Field(30, gt=0, description="for each fitness check")
+    pull: tuple[str, ...] = Field((), description="sets of weights to pull before work begins")
+    pull_s: float = Field(
+        360, gt=0, description="for that; less than RUNPOD_INIT_TIMEOUT of the endpoint"
+    )
+
+
+class Older(Strict):
+    """What older InfiniteTalk payloads that leave it out mean, in place of what they meant."""
+
+    size: Literal["480p", "720p"] | None = Field(None, description="unset: 480p")
+    steps: int | None = Field(None, ge=1, le=1000, description="sampling steps; unset: 8")
+    teacache: bool | None = Field(None, description="skip steps that change little")
+    apg: bool | None = Field(None, description="adaptive projected guidance")
