@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from parity.goldens import read, under
+from support import official
 from talkhead.engines import Bucket, choose_bucket
 from talkhead.engines.infinitetalk import audio, conditioning, loudness
-from talkhead.engines.infinitetalk.windows import latent_frames, plan_windows
+from talkhead.engines.infinitetalk.windows import FPS, latent_frames, plan_windows
 from talkhead.models import color, guidance, schedule, wav2vec2
 from talkhead.models.guidance import Averages
 from talkhead.models.passes import Guidance, Pass, Projection
@@ -66,10 +67,10 @@ def test_schedules_are_exact() -> None:
 def test_pictures_and_masks_are_fitted() -> None:
     _, tensors = MISC["parts"]
     for wanted, (height, width) in named(tensors, r"resize\.out_(\d+)x(\d+)"):
-        fitted = conditioning.fit_picture(tensors["resize.image"].numpy(), int(height), int(width))
+        fitted = official.fit_picture(tensors["resize.image"].numpy(), int(height), int(width))
         assert np.array_equal(fitted, wanted[0, :, 0].permute(1, 2, 0).numpy())
     for wanted, (height, width) in named(tensors, r"resize\.mask_(\d+)x(\d+)"):
-        masks = conditioning.fit_masks(tensors["resize.mask"], int(height), int(width))
+        masks = official.fit_masks(tensors["resize.mask"], int(height), int(width))
         assert torch.equal(masks, wanted)
 
 
@@ -97,9 +98,9 @@ def test_speech_is_prepared() -> None:
     loud = loudness.match_loudness(tensors["in.wave"].numpy(), facts["sample_rate"])
     assert apart(loud, tensors["loudness_normalised"]) <= ENCODERS
     assert apart(audio.normalise(loud), tensors["feature_extractor.input_values"]) <= ENCODERS
-    assert (facts["sample_rate"], facts["fps"]) == (audio.RATE, audio.FPS)
+    assert (facts["sample_rate"], facts["fps"]) == (audio.RATE, FPS)
     for by_float in (False, True):
-        assert audio.video_frames(len(loud), by_float=by_float) == facts["frames"]
+        assert official.video_frames(len(loud), by_float=by_float) == facts["frames"]
 
 
 def test_speech_is_encoded() -> None:
@@ -160,7 +161,7 @@ def test_windows_are_conditioned(name: str) -> None:
             rows, columns = picture.shape[:2]
             boxes = conditioning.speaker_boxes(rows, columns)[: facts["speakers"]]
             masks = conditioning.speaker_masks(rows, columns, boxes)
-            masks = conditioning.fit_masks(masks, *kept["decoded"].shape[2:])
+            masks = official.fit_masks(masks, *kept["decoded"].shape[2:])
             masks = conditioning.grid_masks(masks, *kept["ref_target_masks"].shape[1:])
             assert torch.equal(masks, kept["ref_target_masks"])
 
@@ -198,7 +199,7 @@ def test_frames_follow_the_decoded_windows(name: str) -> None:
     facts, tensors = PIPELINE
     case = case_of(facts, name)
     reference = tensors[f"{name}.color_reference"]
-    picture = conditioning.fit_picture(tensors["in.image.0"].numpy(), *reference.shape[1:])
+    picture = official.fit_picture(tensors["in.image.0"].numpy(), *reference.shape[1:])
     assert torch.equal(conditioning.pixels(picture), reference)
     stats = color.color_stats(reference / 2 + 0.5)
     seen, video = reference[:, None], []

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +12,13 @@ from torch import Tensor
 
 from parity import goldens
 from parity.goldens import read, under
-from support import infinitetalk
+from support import infinitetalk, official
 from talkhead.engines import Box, Bucket, Picture, choose_bucket
 from talkhead.engines.infinitetalk import conditioning, pipeline
 from talkhead.engines.infinitetalk.noise import official_noise
 from talkhead.engines.infinitetalk.pipeline import Inputs, Job, Made, Models, Settings
 from talkhead.engines.infinitetalk.upstream import OFFICIAL
-from talkhead.engines.infinitetalk.windows import FPS, plan_windows
+from talkhead.engines.infinitetalk.windows import plan_windows
 from talkhead.models.passes import Guidance, Pass, Projection
 from talkhead.models.wan_vae import Stills
 from talkhead.models.wan_vae_files import load_vae
@@ -61,12 +60,10 @@ def fitted(name: str, starts: list[int]) -> list[Picture]:
     buckets = [Bucket(float(key), *size) for key, (size, _) in FACTS["bucket"].items()]
     size = choose_bucket(*sources[0].shape[:2], buckets)
     shown = [
-        conditioning.source_frame(
-            start, Fraction(FPS), len(sources), by_index=OFFICIAL.source_by_index
-        )
+        official.source_frame(start, len(sources))
         for start in (starts if len(sources) > 1 else starts[:1])
     ]
-    return [conditioning.fit_picture(sources[at], size.height, size.width) for at in shown]
+    return [official.fit_picture(sources[at], size.height, size.width) for at in shown]
 
 
 def masks(case: Mapping[str, Any], picture: Picture) -> Tensor | None:
@@ -82,7 +79,7 @@ def masks(case: Mapping[str, Any], picture: Picture) -> Tensor | None:
     )
     height, width = picture.shape[:2]
     return conditioning.grid_masks(
-        conditioning.fit_masks(whole, height, width), height // 8, width // 8
+        official.fit_masks(whole, height, width), height // 8, width // 8
     )
 
 

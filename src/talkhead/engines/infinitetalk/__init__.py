@@ -27,6 +27,7 @@ from talkhead.engines.infinitetalk import estimates, fitting, presets
 from talkhead.engines.infinitetalk.choice import Choice, choice_of, located
 from talkhead.engines.infinitetalk.estimates import Layout, Load, Network
 from talkhead.engines.infinitetalk.sizes import BUCKETS_480, BUCKETS_720
+from talkhead.engines.infinitetalk.upstream import OFFICIAL, Upstream
 from talkhead.engines.infinitetalk.windows import FPS, chunks
 from talkhead.errors import TalkheadError
 
@@ -208,5 +209,6 @@ def _moments(
     """Return when in its source each window looks; the official code counts frames instead."""
     if source_fps is None:
         return (0.0,)
-    rate = source_fps if asked["official"] else FPS
+    upstream = OFFICIAL if asked["official"] else Upstream()
+    rate = source_fps if upstream.source_by_index else FPS
     return tuple(float(window.start / rate) for window in load.windows)

@@ -10,8 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from talkhead.engines.infinitetalk.windows import FPS
-
 Samples = NDArray[np.float32]  # (n,), mono, 16 kHz
 Features = NDArray[np.float32]  # (frames, layers, channels); may be a memory map
 
@@ -24,27 +22,6 @@ def normalise(samples: Samples) -> Samples:
     """Return speech of zero mean and unit variance, as the encoder was trained."""
     mean, var = samples.mean(), samples.var()
     return np.asarray((samples - mean) / np.sqrt(var + np.float32(STEADY)), np.float32)
-
-
-def video_frames(samples: int, *, by_float: bool = False) -> int:
-    """Return how many frames of 25 fps speech of that many samples fills; never less than 1."""
-    whole = int(samples / RATE * FPS) if by_float else samples * FPS // RATE
-    return max(1, whole)
-
-
-def together(tracks: Sequence[Samples]) -> list[Samples]:
-    """Return tracks that all begin at once, silence after the shorter ones."""
-    longest = max(map(len, tracks))
-    return [np.pad(track, (0, longest - len(track))) for track in tracks]
-
-
-def in_turn(tracks: Sequence[Samples]) -> list[Samples]:
-    """Return tracks of which each begins where the one before ends, silence around them."""
-    ends = np.cumsum([len(track) for track in tracks]).tolist()
-    return [
-        np.pad(track, (end - len(track), ends[-1] - end))
-        for track, end in zip(tracks, ends, strict=True)
-    ]
 
 
 def audio_windows(speakers: Sequence[Features], start: int, count: int) -> Tensor:

@@ -4,48 +4,17 @@ InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9).
 """
 
 from collections.abc import Sequence
-from fractions import Fraction
-from math import ceil
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from talkhead.engines import Box, Picture
-from talkhead.engines.infinitetalk.resize import resize
-from talkhead.engines.infinitetalk.windows import FPS, FRAMES_PER_LATENT
-from talkhead.errors import Code, TalkheadError
+from talkhead.engines.infinitetalk.windows import FRAMES_PER_LATENT
 
 MULTIPLE = 16  # pixels: 8 to a latent, 2 latents to a token
 PATCH = 2  # latents to a token, each way
 MARGIN = 0.05  # of a half picture, around a speaker of whom no box is known
-
-
-def check_size(height: int, width: int) -> None:
-    """Raise E_INPUT_VALIDATION unless both sides are positive multiples of 16."""
-    if min(height, width) < MULTIPLE or height % MULTIPLE or width % MULTIPLE:
-        near = [max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE) for side in (width, height)]
-        raise TalkheadError(
-            Code.INPUT,
-            f"infinitetalk cannot make {width}x{height}: sides must be multiples of {MULTIPLE}",
-            f"ask for {near[0]}x{near[1]}",
-            fields=["size"],
-        )
-
-
-def fit_picture(picture: Picture, height: int, width: int) -> Picture:
-    """Return a picture scaled to fill a size, the rest cut off evenly; as PIL's bilinear does."""
-    rows, columns = _covering(picture.shape[0], picture.shape[1], height, width)
-    top, left = _middle(rows, height), _middle(columns, width)
-    return resize(picture, rows, columns)[top : top + height, left : left + width]
-
-
-def fit_masks(masks: Tensor, height: int, width: int) -> Tensor:
-    """Return masks (n, rows, columns) that follow their picture to its new size."""
-    rows, columns = _covering(masks.shape[1], masks.shape[2], height, width)
-    top, left = _middle(rows, height), _middle(columns, width)
-    scaled = functional.interpolate(masks[None], size=(rows, columns), mode="nearest")[0]
-    return scaled[:, top : top + height, left : left + width]
 
 
 def pixels(picture: Picture) -> Tensor:
@@ -102,39 +71,11 @@ def grid_masks(masks: Tensor, height: int, width: int) -> Tensor:
     return small.float()
 
 
-def source_frame(
-    frame: int, source_fps: Fraction, source_frames: int, *, by_index: bool = False
-) -> int:
-    """Return which frame of a source video is shown at a frame of ours, the last one past its end.
-
-    By its time; with `by_index` by its number, as if both had the same rate.
-    """
-    place = frame if by_index else round(frame * source_fps / FPS)
-    return min(place, source_frames - 1)
-
-
-def condition_clip(picture: Tensor, frames: int) -> Tensor:
-    """Return f32 (3, frames, h, w): a picture (3, h, w), then grey; what the VAE is shown."""
-    clip = picture.new_zeros(3, frames, *picture.shape[1:])
-    clip[:, 0] = picture
-    return clip
-
-
 def condition(latents: Tensor) -> Tensor:
     """Return (20, t, h, w): 4 channels that mark the first latent frame, then latents (16, ...)."""
     known = latents.new_zeros(FRAMES_PER_LATENT, *latents.shape[1:])
     known[:, 0] = 1
     return torch.cat([known, latents])
-
-
-def _covering(rows: int, columns: int, height: int, width: int) -> tuple[int, int]:
-    """Return the least size of the same aspect that covers another."""
-    scale = max(height / rows, width / columns)
-    return ceil(scale * rows), ceil(scale * columns)
-
-
-def _middle(length: int, wanted: int) -> int:
-    return round((length - wanted) / 2)  # halves to even, as torchvision crops
 
 
 def _span(start: float, stop: float, length: int) -> slice:

@@ -14,9 +14,6 @@ class Upstream:
     one_generator: bool = False  # all windows draw from one generator; ours have a seed each
     boxes_as_rows: bool = False  # a box's numbers are row0, col0, row1, col1; ours are x and y
     source_by_index: bool = False  # a source video is read as if it had 25 fps; ours goes by time
-    frames_by_float: bool = False  # float error may cost the last frame; we count in whole samples
 
 
-OFFICIAL = Upstream(
-    one_generator=True, boxes_as_rows=True, source_by_index=True, frames_by_float=True
-)
+OFFICIAL = Upstream(one_generator=True, boxes_as_rows=True, source_by_index=True)

@@ -23,31 +23,6 @@ def test_speech_is_normalised() -> None:
     assert not audio.normalise(np.zeros(100, np.float32)).any()
 
 
-@pytest.mark.parametrize(
-    ("samples", "frames"), [(4800, 7), (20_800, 32), (1, 1), (640, 1), (639, 1), (1280, 2)]
-)
-def test_frames_of_speech(samples: int, frames: int) -> None:
-    assert audio.video_frames(samples) == frames
-
-
-def test_float_error_costs_no_frame() -> None:
-    samples = 29 * 640
-    assert audio.video_frames(samples) == 29
-    assert audio.video_frames(samples, by_float=True) == 28
-
-
-def test_speakers_together_and_in_turn() -> None:
-    one, two = np.ones(3, np.float32), np.full(5, 2, np.float32)
-    assert [track.tolist() for track in audio.together([one, two])] == [
-        [1, 1, 1, 0, 0],
-        [2, 2, 2, 2, 2],
-    ]
-    assert [track.tolist() for track in audio.in_turn([one, two])] == [
-        [1, 1, 1, 0, 0, 0, 0, 0],
-        [0, 0, 0, 2, 2, 2, 2, 2],
-    ]
-
-
 def test_a_frame_hears_its_neighbours() -> None:
     made = audio.audio_windows([numbered(40), numbered(40, 1)], 8, 17)
     assert made.shape == (2, 17, 5, 2, 3)
