@@ -13,7 +13,8 @@ from talkhead.engines.infinitetalk.estimates import Layout, Load, Network
 from talkhead.engines.infinitetalk.fitting import Machine, choose
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.errors import TalkheadError
-from talkhead.models.loading import shapes, stored
+from talkhead.models.formats import shapes
+from talkhead.models.loading import stored
 from talkhead.models.placement import HOST, Placement, available
 
 
