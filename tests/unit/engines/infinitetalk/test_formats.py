@@ -212,6 +212,24 @@ def planned(engine: InfiniteTalk, **more: Any) -> Any:
     return engine.plan(probe)
 
 
+def test_what_a_request_asks_for_reaches_the_plan(
+    files: installation.Files, tmp_path: Path
+) -> None:
+    engine = engine_of(files, tmp_path)
+    plain, less = planned(engine), planned(engine, memory=Fitting(quant="fp8"))
+    assert not less.warnings
+    assert less.memory_bytes != plain.memory_bytes
+    options = Options(window=9, motion_frames=5, lora="none", base="wan-i2v-q4")
+    told = planned(engine, options=options).warnings[0]
+    assert "wan-i2v-q4 is not there" in told
+    with pytest.raises(TalkheadError) as caught:
+        planned(engine, memory=Fitting(quant="q4"))
+    assert (caught.value.code, caught.value.fields) == (Code.INPUT, ("memory.quant",))
+    nothing = engine_of({}, tmp_path)
+    assert planned(nothing, memory=Fitting(quant="fp8")).memory_bytes < 27e9
+    assert planned(nothing).memory_bytes > 38e9
+
+
 @pytest.mark.parametrize("form", ["quanto fp8", "GGUF Q4_0"])
 @pytest.mark.parametrize("lora", ["none", "rank64"])
 def test_the_engine_runs_on_it(
