@@ -6,7 +6,7 @@ with a scale for each tensor (Kijai, ComfyUI) or row (LightX2V), optimum-quanto'
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, Self
@@ -290,7 +290,7 @@ def _scaled(file: Path, found: Mapping[str, tuple[Shape, str]], data: str, scale
     if not shape or count not in (1, shape[0]):
         raise refused(file, f"has {list(found[scale][0])} scales for {list(shape)}: {scale}")
     kept = KINDS.get(kind) if len(shape) == 2 else None
-    return replace(Entry(shape, prod(shape) * BYTES.get(kind, 1), kept, data), scale=scale)
+    return Entry(shape, prod(shape) * BYTES.get(kind, 1), kept, data, scale)
 
 
 def _unpacked(data: Tensor, number: int) -> Tensor:

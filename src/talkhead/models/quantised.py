@@ -114,7 +114,7 @@ def rounded(x: Tensor) -> tuple[Tensor, Tensor]:
     most = LARGEST["fp8"]
     scale = torch.linalg.vector_norm(x, ord=float("inf"), dim=-1, keepdim=True) / most
     scale = scale.clamp(min=torch.finfo(x.dtype).tiny * most)
-    return (x / scale).clamp(-most, most).to(FP8), scale.float()
+    return (x / scale).clamp_(-most, most).to(FP8), scale.float()
 
 
 def _fixed(tensor: Tensor) -> nn.Parameter:

@@ -62,8 +62,7 @@ class Found(NamedTuple):
     @property
     def parts(self) -> tuple[tuple[Path, ...], ...]:
         """Return files of weights by part, the one that counts last."""
-        index = {".json"}
-        base = tuple(file for file in self.base if file.suffix not in index)
+        base = tuple(file for file in self.base if file.suffix != ".json")  # an index of parts
         return (base, self.adapter) if self.adapter else (base,)
 
 
