@@ -61,7 +61,7 @@ class InfiniteTalk:
         max_speakers=2,
         needs_face=False,
         accepts_video=True,
-        weights=("infinitetalk", "infinitetalk-multi"),
+        weights=("infinitetalk", "infinitetalk-multi", "infinitetalk-fp8", "infinitetalk-fast"),
         licence="not stated in our sources: see the model's page",
         buckets={480: BUCKETS_480, 720: BUCKETS_720},
     )
