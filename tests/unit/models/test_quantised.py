@@ -1,5 +1,6 @@
 """Weights of 8 bits and less: how far they are off, and what a layer of them gives."""
 
+import gc
 from pathlib import Path
 
 import gguf
@@ -168,3 +169,27 @@ def test_casts_are_converted_where_nothing_is_kept(tmp_path: Path) -> None:
     source = Source((tmp_path / "a",), rules({"(.*)": r"\1"}))
     model = load(lambda: nn.Linear(6, 4, bias=False), [source], targets(CPU, torch.float32, ()))
     assert torch.equal(model.weight, weight.to(torch.float8_e5m2).float())
+
+
+@pytest.mark.parametrize("kind", ["fp8", "int8"])
+def test_quantising_at_load_never_holds_the_plain_model(kind: str, tmp_path: Path) -> None:
+    shape, count = (256, 512), 12
+    given = {f"blocks.{index}.weight": torch.ones(shape) for index in range(count)}
+    save_file(given, tmp_path / "a")
+    del given
+    wide: list[int] = []
+
+    def build() -> nn.Module:
+        layers = (nn.Linear(shape[1], shape[0], bias=False) for _ in range(count))
+        return nn.ModuleDict({"blocks": nn.ModuleList(layers)})
+
+    def look(_done: int, _total: int) -> None:
+        found = [one for one in gc.get_objects() if type(one) in (torch.Tensor, nn.Parameter)]
+        real = [one for one in found if not one.is_meta and one.shape == shape]
+        wide.append(sum(one.element_size() > 1 for one in real))
+
+    source = Source((tmp_path / "a",), rules({"(.*)": r"\1"}))
+    keep = Keep(("blocks",), CPU, kind)  # type: ignore[arg-type]
+    load(build, [source], targets(CPU, torch.float32, ()), None, look, keep)
+    assert len(wide) == count
+    assert max(wide) <= 1
