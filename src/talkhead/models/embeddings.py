@@ -73,8 +73,8 @@ def prompts(
     nothing is lacking it is not called. Raises E_PIPELINE_LOAD where there is no encoder to ask.
     """
     found = {text: _first(folders, identity, text) for text in texts}
-    known = {text: rows for text, rows in found.items() if rows is not None}
-    lacking = [text for text in found if text not in known]
+    rows_of = {text: rows for text, rows in found.items() if rows is not None}
+    lacking = [text for text in found if text not in rows_of]
     if lacking and encoder is None:
         raise TalkheadError(
             Code.WEIGHTS,
@@ -86,8 +86,13 @@ def prompts(
     if lacking and encoder is not None:
         for text, rows in zip(lacking, encoder(lacking), strict=True):
             keep(folders[0], identity, text, rows)
-            known[text] = rows.detach().cpu()
-    return [known[text] for text in texts]
+            rows_of[text] = rows.detach().cpu()
+    return [rows_of[text] for text in texts]
+
+
+def known(folders: Sequence[Path], identity: str, text: str) -> bool:
+    """Return whether a text was encoded by the encoder of that name, and kept in a folder."""
+    return any(_file(folder, identity, text).is_file() for folder in folders)
 
 
 def _first(folders: Sequence[Path], identity: str, text: str) -> Tensor | None:

@@ -1,7 +1,8 @@
-"""Weights from safetensors files into a model, tensor by tensor, strictly.
+"""Weights from files into a model, tensor by tensor, strictly.
 
 The model is built without memory; each tensor is read, mended (a LoRA), converted and put in its
-place, so that no more than one tensor at a time is there twice. Files are only read, so that
+place, so that no more than one tensor at a time is there twice. Linear layers may keep quantised
+weights, or have theirs quantised on the way. Files are only read, so that
 loading them again with other mendings gives the model that those alone make.
 """
 
@@ -9,18 +10,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from talkhead.errors import Code, TalkheadError
+from talkhead.models.formats import ADVICE, Entry, Packed, Reader, bare, named, opened
+from talkhead.models.quantised import Keep, QuantLinear, fast_fp8, quantise
 
-LFS = b"version https://git-lfs"
 SHOWN = 3  # names in a message
-ADVICE = "`talkhead weights pull` brings what is missing, `talkhead weights verify` finds damage"
+MATRIX = 2  # sides
 
 Rules = tuple[tuple[re.Pattern[str], str], ...]  # a whole published name, and ours
 Mend = Callable[[str, Tensor], Tensor]  # of our name and the tensor as stored, on its device
@@ -49,7 +51,7 @@ class Place:
 
     file: Path
     key: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # the model's
 
 
 def rules(table: Mapping[str, str]) -> Rules:
@@ -84,19 +86,24 @@ def load(
     target: Callable[[str], Target],
     mend: Mend | None = None,
     tick: Tick | None = None,
+    keep: Keep | None = None,
 ) -> Model:
     """Return the model that `build` makes, with the weights of `sources`, ready for inference.
 
-    Of a name in several sources the last counts; one source may have it once. Raises
+    Of a name in several sources the last counts; one source may have it once. `keep` says which
+    weights stay quantised, or are made so; all others are plain, whatever their files have. Raises
     E_PIPELINE_LOAD with file and names where a file cannot be read, or a tensor is missing,
     unknown, given twice or of another shape.
     """
     with torch.device("meta"):
         model = build()
     places = _places(sources, shapes_of(model))
-    for done, (name, tensor) in enumerate(_read(places), start=1):
-        _put(model, name, tensor, target(name), mend)
-        del tensor
+    for done, (name, part) in enumerate(_read(places), start=1):
+        if keep is not None and keep.takes(name, places[name].shape):
+            _put_packed(model, name, part, target(name), mend, keep)
+        else:
+            _put(model, name, part, target(name), mend)
+        del part
         if tick is not None:
             tick(done, len(places))
     _finished(model)
@@ -110,43 +117,19 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 def stored(sources: Sequence[Source]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of what the sources hold, by our names; what no rule knows is left out."""
-    return {
-        name: shape
-        for source in sources
-        for file in source.files
-        for key, shape in shapes(file).items()
-        if (name := renamed(key, source.rules)) is not None
-    }
+    return {name: entry.shape for name, entry in described(sources).items()}
 
 
-def shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor in a file, read from its header alone."""
-    with opened(file) as tensors:
-        return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118 - not a mapping
-
-
-def opened(file: Path) -> Any:
-    """Return a safetensors file, open for reading; raises E_PIPELINE_LOAD where it is none."""
-    try:
-        why = _fault(file)
-        if not why:
-            return safe_open(file, framework="pt")
-    except SafetensorError as error:
-        why = f"is damaged or cut short ({error})"
-    except OSError as error:
-        why = f"cannot be read ({error})"
-    raise TalkheadError(Code.WEIGHTS, f"{file} {why}", f"delete it, then {ADVICE}")
-
-
-def _fault(file: Path) -> str:
-    """Return why a file cannot hold weights, empty where it may."""
-    if not file.is_file():
-        return "is not there"
-    with file.open("rb") as data:
-        head = data.read(len(LFS))
-    if not head:
-        return "is empty: a placeholder of 0 bytes"
-    return "is a git-LFS pointer, not the file itself" if head == LFS else ""
+def described(sources: Sequence[Source]) -> dict[str, Entry]:
+    """Return what headers say of the sources' tensors, by our names; of several the last."""
+    found: dict[str, Entry] = {}
+    for source in sources:
+        for file in source.files:
+            with opened(file) as tensors:
+                for key, entry in tensors.entries.items():
+                    if (name := renamed(bare(key), source.rules)) is not None:
+                        found[name] = entry
+    return found
 
 
 def _places(sources: Sequence[Source], wanted: Mapping[str, tuple[int, ...]]) -> dict[str, Place]:
@@ -156,7 +139,7 @@ def _places(sources: Sequence[Source], wanted: Mapping[str, tuple[int, ...]]) ->
         places |= _places_in(source, wanted)
     if lost := [name for name in wanted if name not in places]:
         files = [str(file) for source in sources for file in source.files]
-        raise _refused(f"{_named(lost)} missing from {', '.join(files)}")
+        raise _refused(f"{named(lost)} missing from {', '.join(files)}")
     return places
 
 
@@ -164,37 +147,61 @@ def _places_in(source: Source, wanted: Mapping[str, tuple[int, ...]]) -> dict[st
     """Return where a source has tensors of the model."""
     places: dict[str, Place] = {}
     for file in source.files:
-        found = {key: (renamed(key, source.rules), shape) for key, shape in shapes(file).items()}
-        if strange := [key for key, (name, _) in found.items() if name not in wanted]:
-            raise _refused(f"{file} has {_named(strange)}, unknown to this model")
-        for key, (name, shape) in found.items():
+        with opened(file) as tensors:
+            form, entries = tensors.form, tensors.entries
+        found = {key: renamed(bare(key), source.rules) for key in entries}
+        if strange := [key for key, name in found.items() if name not in wanted]:
+            raise _refused(f"{file} has {named(strange)}, unknown to this model ({form})")
+        wrong = []
+        for key, name in found.items():
             assert name is not None  # noqa: S101 - it is in `wanted`
-            if shape != wanted[name]:
-                raise _refused(f"{file}: {key} is {list(shape)}, not {list(wanted[name])}")
+            if not _fits(entries[key], wanted[name]):
+                wrong.append(f"{key} is {list(entries[key].shape)}, not {list(wanted[name])}")
             if name in places:
                 raise _refused(f"{key} is in {places[name].file} and again in {file}")
-            places[name] = Place(file, key, shape)
+            places[name] = Place(file, key, wanted[name])
+        if wrong:
+            raise _refused(f"{file}: {'; '.join(wrong[:SHOWN])} ({len(wrong)} in all, {form})")
     return places
 
 
-def _read(places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
+def _fits(entry: Entry, wanted: tuple[int, ...]) -> bool:
+    """Return whether a tensor is of the shape wanted.
+
+    GGUF folds what has many sides, and drops sides of 1: these may be unfolded, matrices may not.
+    """
+    if entry.foldable and len(wanted) > MATRIX:
+        return prod(entry.shape) == prod(wanted)
+    return entry.shape == wanted
+
+
+def _read(places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor | Packed]]:
     """Yield names and tensors file by file, each tensor a view of its file."""
     by_file: dict[Path, list[str]] = {}
     for name, place in places.items():
         by_file.setdefault(place.file, []).append(name)
     for file, names in by_file.items():
         with ExitStack() as stack:
-            tensors = stack.enter_context(opened(file))
+            tensors: Reader = stack.enter_context(opened(file))
             for name in names:
-                yield name, tensors.get_tensor(places[name].key)
+                yield name, _unfolded(tensors.read(places[name].key), places[name].shape)
 
 
-def _put(model: nn.Module, name: str, tensor: Tensor, target: Target, mend: Mend | None) -> None:
+def _unfolded(part: Tensor | Packed, shape: tuple[int, ...]) -> Tensor | Packed:
+    """Return a tensor in the shape that the model has it in."""
+    if isinstance(part, Packed) or part.shape == shape:
+        return part
+    return part.reshape(shape)
+
+
+def _put(
+    model: nn.Module, name: str, part: Tensor | Packed, target: Target, mend: Mend | None
+) -> None:
     """Put a tensor in its place in the model, which holds its only copy."""
-    there = tensor.to(target.device)  # as it was stored: a device converts and mends faster
+    there = _whole(part, target.device)  # as it was stored: a device converts and mends faster
     if mend is not None:
         there = mend(name, there)
-    ready = there.to(target.dtype, copy=there is tensor)
+    ready = there.to(target.dtype, copy=there is part)
     path, _, leaf = name.rpartition(".")
     parent = model.get_submodule(path)
     if leaf in parent._buffers:
@@ -203,18 +210,47 @@ def _put(model: nn.Module, name: str, tensor: Tensor, target: Target, mend: Mend
         parent.register_parameter(leaf, nn.Parameter(ready, requires_grad=False))
 
 
+def _put_packed(
+    model: nn.Module,
+    name: str,
+    part: Tensor | Packed,
+    target: Target,
+    mend: Mend | None,
+    keep: Keep,
+) -> None:
+    """Put a weight in its place as it is to be kept: the file's own numbers where that may be."""
+    kind = part.kind if isinstance(part, Packed) else None
+    whole, changed = None, False
+    if mend is not None or keep.kind_of(kind) != kind:
+        whole = _whole(part, keep.device)
+        mended = whole if mend is None else mend(name, whole)
+        whole, changed = mended, mended is not whole
+    kept = keep.kind_of(kind, changed=changed)
+    if kept is None:
+        _put(model, name, part if whole is None else whole, target, None)
+        return
+    if isinstance(part, Packed) and kept == kind and not changed:
+        packed = part.to(target.device, copy=target.device.type == "cpu")
+    else:
+        assert whole is not None  # noqa: S101 - made above
+        packed = quantise(whole, kept).to(target.device)
+    path = name.rpartition(".")[0]
+    fast = packed.kind == "fp8" and fast_fp8(keep.device, target.dtype, tuple(packed.data.shape))
+    bias = model.get_submodule(path)._parameters["bias"]
+    model.set_submodule(path, QuantLinear(packed, bias, fast=fast))
+
+
+def _whole(part: Tensor | Packed, device: torch.device) -> Tensor:
+    """Return a tensor on a device, in full."""
+    there = part.to(device)
+    return there.wide() if isinstance(there, Packed) else there
+
+
 def _finished(model: nn.Module) -> None:
     """Raise ValueError where a tensor that no file holds was left without memory."""
     left = [name for name, tensor in model.named_buffers() if tensor.is_meta]
     if left:
-        raise ValueError(f"buffers are in no checkpoint and were not made: {_named(left)}")
-
-
-def _named(names: Sequence[str]) -> str:
-    """Return how many tensors, and the first names."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    word = "tensor" if len(names) == 1 else "tensors"
-    return f"{len(names)} {word} ({', '.join(names[:SHOWN])}{more})"
+        raise ValueError(f"buffers are in no checkpoint and were not made: {named(left)}")
 
 
 def _refused(message: str) -> TalkheadError:

@@ -16,7 +16,8 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.models.loading import Mend, Rules, opened, renamed, shapes
+from talkhead.models.formats import opened, shapes
+from talkhead.models.loading import Mend, Rules, renamed
 
 PREFIXES = ("diffusion_model.", "transformer.")
 SUFFIXES = {

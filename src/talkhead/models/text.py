@@ -17,7 +17,8 @@ from transformers import UMT5Config, UMT5EncoderModel
 from transformers.models.umt5.modeling_umt5 import UMT5Stack
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.models.loading import ADVICE, Source, load, rules, stored, targets
+from talkhead.models.formats import ADVICE
+from talkhead.models.loading import Source, load, rules, stored, targets
 
 TOKENS = 512  # of a prompt, its end mark included; what is longer is cut
 MAX_DISTANCE = 128  # in tokens, from which on all are equally far

@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.models.loading import ADVICE, opened, shapes
+from talkhead.models.formats import ADVICE, opened, shapes
 
 HEADS = 16  # of ViT-H/14; the only size that a checkpoint does not show
 MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -15,7 +15,8 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.models.loading import ADVICE, Rules, Source, load, rules, shapes, targets
+from talkhead.models.formats import ADVICE, shapes
+from talkhead.models.loading import Rules, Source, load, rules, targets
 from talkhead.models.wan_vae import channels_last as lay_out
 
 Shapes = Mapping[str, tuple[int, ...]]

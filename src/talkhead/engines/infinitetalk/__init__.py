@@ -29,7 +29,7 @@ from talkhead.engines.infinitetalk.estimates import Layout, Load, Network
 from talkhead.engines.infinitetalk.sizes import BUCKETS_480, BUCKETS_720
 from talkhead.engines.infinitetalk.upstream import OFFICIAL, Upstream
 from talkhead.engines.infinitetalk.windows import FPS, chunks
-from talkhead.errors import TalkheadError
+from talkhead.errors import Code, TalkheadError
 
 if TYPE_CHECKING:
     from talkhead.engines.infinitetalk.pipeline import Models
@@ -62,7 +62,7 @@ class InfiniteTalk:
         max_speakers=2,
         needs_face=False,
         accepts_video=True,
-        weights=("infinitetalk", "infinitetalk-multi"),
+        weights=("infinitetalk", "infinitetalk-multi", "infinitetalk-fp8", "infinitetalk-fast"),
         licence="not stated in our sources: see the model's page",
         buckets={480: BUCKETS_480, 720: BUCKETS_720},
     )
@@ -79,8 +79,9 @@ class InfiniteTalk:
         asked = _settled(probe.options, probe, (probe.width, probe.height))
         load = presets.load_of(asked, probe.frames, (probe.width, probe.height), probe.speakers)
         weighed, warnings = self._weighed(asked, load, probe.memory)
-        network, layout = Network(), Layout(probe.memory.offload == "block")
         device, itemsize = "cuda", 2
+        network = Network().quantised(itemsize) if asked["quant"] else Network()
+        layout = Layout(probe.memory.offload == "block")
         if weighed:
             network, layout = weighed.network, weighed.layout
             device, itemsize = weighed.machine.device, weighed.machine.itemsize
@@ -172,12 +173,14 @@ class InfiniteTalk:
         try:
             located(self.supplies.files, choice)
         except TalkheadError as error:
+            if error.code is not Code.WEIGHTS:
+                raise
             told = f"estimated from published sizes: {error.message}; {error.hint}"
             return None, [told]
         from talkhead.engines.infinitetalk import weighing  # noqa: PLC0415 (torch)
 
         weighed = weighing.weigh(self.supplies, choice, load, memory, tiles)
-        return weighed, fitting.told(weighed.layout, memory, tiles)
+        return weighed, [*weighed.notes, *fitting.told(weighed.layout, memory, tiles)]
 
     def _loaded(self, asked: Mapping[str, Any], load: Load, tick: Tick) -> "Models":
         """Return the networks of a job; those of the last one, where they are the same."""
@@ -200,7 +203,8 @@ def _settled(options: Any, request: Probe | Inputs, size: tuple[int, int]) -> di
     from talkhead.engines.infinitetalk.options import Options  # noqa: PLC0415 (pydantic)
 
     given = (options or Options()).model_dump()
-    return presets.settled(given, request.quality, request.sampling, *size)
+    settled = presets.settled(given, request.quality, request.sampling, *size)
+    return {**settled, "quant": request.memory.quant}
 
 
 def _moments(

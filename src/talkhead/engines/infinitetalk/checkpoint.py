@@ -18,10 +18,10 @@ from talkhead.engines import Picture, Supplies, Tick
 from talkhead.engines.infinitetalk import keys
 from talkhead.engines.infinitetalk.audio import RATE, Samples, normalise
 from talkhead.engines.infinitetalk.choice import (
-    ADAPTERS,
-    BASE,
     BASE_CONFIG,
     ENCODER,
+    SMALL_ENCODER,
+    SMALL_TEXT,
     SPEECH,
     SPEECH_CONFIG,
     TEXT,
@@ -30,16 +30,19 @@ from talkhead.engines.infinitetalk.choice import (
     VISION,
     Choice,
     Files,
+    transformer,
 )
 from talkhead.engines.infinitetalk.conditioning import pixels
 from talkhead.engines.infinitetalk.loudness import match_loudness
 from talkhead.engines.infinitetalk.pipeline import Models
 from talkhead.engines.infinitetalk.presets import LORAS
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
+from talkhead.errors import TalkheadError
 from talkhead.models import embeddings, lora, text, vision, wav2vec2
 from talkhead.models.attention import choose_backend
 from talkhead.models.loading import Source, load, shapes_of, stored
 from talkhead.models.placement import Placement, settle, target_of
+from talkhead.models.quantised import Keep
 from talkhead.models.wan_vae import Stills
 from talkhead.models.wan_vae_files import load_vae
 
@@ -64,8 +67,13 @@ def placed(supplies: Supplies, *, offload: bool = False) -> Placement:
 
 def sources(files: Files, choice: Choice) -> tuple[Source, ...]:
     """Return the transformer's files, the adapter's last."""
-    base = tuple(file for file in files(*BASE) if file.suffix == ".safetensors")
-    return Source(base, keys.OFFICIAL), Source(files(ADAPTERS[choice.speakers]), keys.OFFICIAL)
+    return tuple(Source(part, keys.OFFICIAL) for part in transformer(files, choice).parts)
+
+
+def keep_of(choice: Choice, device: torch.device) -> Keep:
+    """Return which weights stay quantised, and as what; GGUF's blocks stay where they are found."""
+    kind = None if choice.quant == "gguf" else choice.quant
+    return Keep(InfiniteTalkTransformer.streamed, device, kind)
 
 
 def sizes(files: Files, found: Shapes) -> dict[str, Any]:
@@ -85,9 +93,11 @@ def load_models(files: Files, choice: Choice, placement: Placement, tick: Tick) 
 
     with torch.device("meta"):
         wanted = shapes_of(build())
-    with lora.merging(lora.plan(_loras(files, choice), keys.LORA, wanted)) as mend:
+    changes = changes_of(files, choice, wanted)
+    with lora.merging(changes) as merge:
         target = target_of(InfiniteTalkTransformer, placement)
-        net = load(build, parts, target, mend, tick)
+        mend = merge if changes.changes else None
+        net = load(build, parts, target, mend, tick, keep_of(choice, placement.device))
     settle(net, placement)
     gpu = placement.device.type == "cuda"
     vae = load_vae(files(*VAE)[0], placement.device, placement.dtype, channels_last=gpu)
@@ -96,22 +106,41 @@ def load_models(files: Files, choice: Choice, placement: Placement, tick: Tick) 
 
 def lora_warnings(files: Files, choice: Choice) -> tuple[str, ...]:
     """Return what the caller should know of a choice's LoRA, from its header."""
-    parts = sources(files, choice)
-    return lora.plan(_loras(files, choice), keys.LORA, stored(parts)).warnings
+    return changes_of(files, choice, stored(sources(files, choice))).warnings
+
+
+def changes_of(files: Files, choice: Choice, wanted: Shapes) -> lora.Merge:
+    """Return what a choice's LoRA changes in tensors of these names and shapes."""
+    return lora.plan(_loras(files, choice), keys.LORA, wanted)
 
 
 def encode_texts(
     files: Files, folders: Sequence[Path], texts: Sequence[str], placement: Placement
 ) -> list[Tensor]:
-    """Return f32 (tokens, dim) of each text; those in one of the folders need no encoder."""
+    """Return f32 (tokens, dim) of each text; those in one of the folders need no encoder.
+
+    Those that a quantised encoder makes are kept under another name, and used only in its place.
+    """
+    ids, identity = TEXT, f"{ENCODER} {placement.dtype}"
+    if not here(files, TEXT) and here(files, SMALL_TEXT):
+        known = all(embeddings.known(folders, identity, one) for one in texts)
+        ids = SMALL_TEXT
+        identity = identity if known else f"{SMALL_ENCODER} {placement.dtype}"
 
     def encoder(lacking: Sequence[str]) -> list[Tensor]:
-        model = text.load_encoder(files(*TEXT), placement.device, placement.dtype)
+        model = text.load_encoder(files(*ids), placement.device, placement.dtype)
         (folder,) = {file.parent for file in files(*TOKENIZER) if file.name == "tokenizer.json"}
         return text.encode(model, text.load_tokenizer(folder), lacking)
 
-    identity = f"{ENCODER} {placement.dtype}"
     return [rows.float() for rows in embeddings.prompts(folders, identity, texts, encoder)]
+
+
+def here(files: Files, ids: Sequence[str]) -> tuple[Path, ...]:
+    """Return the files of the first of these ids that is on this machine, none where none is."""
+    try:
+        return files(*ids)
+    except TalkheadError:
+        return ()
 
 
 def encode_pictures(

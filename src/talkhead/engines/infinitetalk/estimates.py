@@ -4,7 +4,7 @@ Held against measurements by benchmarks/infinitetalk_h200.py, once that is there
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from talkhead.engines.infinitetalk.windows import Window, latent_frames
@@ -22,6 +22,15 @@ OVERHEAD = 0.7e9  # bytes that CUDA and its libraries take for themselves
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes of a transformer's weights as they are kept."""
+
+    whole: int
+    streamed: int  # of those, the ones that may wait in main memory
+    block: int  # of those, the ones of one block
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """Sizes of a transformer and its encoder of text. The defaults are the published ones."""
 
@@ -32,6 +41,19 @@ class Network:
     streamed: int = 18_560_000_000  # of those, the ones that may wait in main memory
     block: int = 351_000_000  # of those, the ones of one block
     encoder: int = 5_680_000_000  # of the encoder of text, which is loaded before and alone
+    held: Held | None = None  # None: each parameter is a number of the dtype that is computed in
+
+    def weights(self, itemsize: int) -> Held:
+        """Return the bytes of its weights, `itemsize` for each number that is not quantised."""
+        return self.held or Held(
+            self.parameters * itemsize, self.streamed * itemsize, self.block * itemsize
+        )
+
+    def quantised(self, itemsize: int) -> "Network":
+        """Return the same with the weights that may be quantised in 8 bits each."""
+        rest = self.parameters - self.streamed
+        held = Held(rest * itemsize + self.streamed, self.streamed, self.block)
+        return replace(self, held=held)
 
     def pass_flops(self, tokens: float, speakers: int = 1) -> float:
         """Return the floating point operations of one pass over so many tokens."""
@@ -96,7 +118,7 @@ def seconds(load: Load, network: Network, device: str, itemsize: int) -> float:
         + VAE_FLOPS * load.pixels * window.size
         for window in load.windows
     )
-    return network.parameters * itemsize / LOADING_RATE + work / RATES[device]
+    return network.weights(itemsize).whole / LOADING_RATE + work / RATES[device]
 
 
 def peak(load: Load, network: Network, layout: Layout, itemsize: int) -> Peak:
@@ -104,9 +126,12 @@ def peak(load: Load, network: Network, layout: Layout, itemsize: int) -> Peak:
 
     The encoder of text may need more than the rest; it is gone before the network is loaded.
     """
-    resident = network.parameters
+    held = network.weights(itemsize)
+    resident = held.whole
     if layout.offload:
-        resident += 2 * network.block - network.streamed
+        resident += 2 * held.block - held.streamed
+    if network.held is not None:  # the largest matrix, made whole
+        resident += network.dim * network.ffn * (4 + itemsize)
     tokens = load.tokens(load.longest)
     stream = STREAM * tokens * network.dim
     if load.cached_steps:
@@ -114,10 +139,10 @@ def peak(load: Load, network: Network, layout: Layout, itemsize: int) -> Peak:
     vae = decoding_bytes(
         load.height, load.width, load.longest, itemsize, Tiles() if layout.tiles else None
     )
-    kept = resident + _keys(load, network)
-    making = kept * itemsize + VAE_BYTES + max(stream * itemsize, vae)
+    kept = resident + _keys(load, network) * itemsize
+    making = kept + VAE_BYTES + max(stream * itemsize, vae)
     encoding = network.encoder * itemsize
-    host = network.streamed * itemsize if layout.offload else 0
+    host = held.streamed if layout.offload else 0
     return Peak(int(OVERHEAD + max(making, encoding)), host)
 
 

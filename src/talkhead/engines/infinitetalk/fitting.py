@@ -27,15 +27,8 @@ def choose(
 ) -> Layout:
     """Return the first layout that the request allows and that fits.
 
-    Raises E_CAPACITY with the settings that would fit, E_UNSUPPORTED for a quantisation.
+    Raises E_CAPACITY with the settings that would fit.
     """
-    if asked.quant is not None:
-        raise TalkheadError(
-            Code.UNSUPPORTED,
-            f"memory.quant: infinitetalk loads no {asked.quant} weights in this version",
-            "leave it out; memory.offload=block fits small cards",
-            fields=["memory.quant"],
-        )
     allowed = [
         layout
         for layout in LAYOUTS
@@ -84,7 +77,7 @@ def _refused(load: Load, network: Network, layout: Layout, machine: Machine) -> 
     hint = f"what would fit: {'; or '.join(found[:SHOWN])}" if found else (
         "no setting of this version fits: use a machine with more memory"
     )  # fmt: skip
-    fields = ["size", "memory.offload"]
+    fields = ["size", "memory.offload", "memory.quant"]
     return TalkheadError(Code.CAPACITY, message, hint, fields=fields, retryable=False)
 
 
@@ -94,6 +87,7 @@ def _that_fit(load: Load, network: Network, tried: Layout, machine: Machine) -> 
         needed = peak(load, network, layout, machine.itemsize)
         if layout != tried and fits(needed, machine):
             yield f"{layout} ({_gb(needed.device)})"
+    yield from _quantised(load, network, tried, machine)
     for layout in (tried, Layout(offload=True, tiles=True)):
         for width, height in smaller(load.width, load.height, 16, 256):
             needed = peak(
@@ -103,6 +97,18 @@ def _that_fit(load: Load, network: Network, tried: Layout, machine: Machine) -> 
                 more = "" if layout == tried else f" with {layout}"
                 yield f"size={width}x{height}{more} ({_gb(needed.device)})"
                 return
+
+
+def _quantised(load: Load, network: Network, tried: Layout, machine: Machine) -> Iterator[str]:
+    """Yield the first layout in which a network that is not quantised yet would fit, were it so."""
+    if network.held is not None:
+        return
+    for layout in (tried, *LAYOUTS[1:3]):
+        needed = peak(load, network.quantised(machine.itemsize), layout, machine.itemsize)
+        if fits(needed, machine):
+            more = "" if layout == tried else f" with {layout}"
+            yield f"memory.quant=fp8{more} ({_gb(needed.device)})"
+            return
 
 
 def _gb(count: float) -> str:

@@ -106,7 +106,9 @@ def sizes_of(
     channels. Raises E_PIPELINE_LOAD where a tensor that tells a size is missing.
     """
     try:
-        dim, in_channels = stored["patch_embedding.weight"][:2]
+        dim = stored["patch_embedding.bias"][0]
+        # GGUF files may have folded it
+        in_channels = prod(stored["patch_embedding.weight"]) // dim // prod(patch)
         hidden, one = stored["audio_proj.proj1.weight"]
         audio_dim = stored["audio_proj.norm.weight"][0]
         # A latent frame adds stride - 1 frames' features to one window's.

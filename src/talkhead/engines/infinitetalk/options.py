@@ -58,6 +58,9 @@ class Options(Strict):
     lora_alpha: Literal["ignore", "standard"] = Field(
         "ignore", description="whether its alpha scales it; the official code ignores it"
     )
+    base: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        None, description="an id of `talkhead weights list` for the base; unset: the best one here"
+    )
     short_tail: bool = Field(
         False,
         description="make the last window only as long as it is needed: faster, a little off what "

@@ -74,9 +74,16 @@ def test_nothing_fits() -> None:
     assert "more memory" in refused(4).hint
 
 
-def test_quantised_weights_are_refused() -> None:
-    error = refused(80, Fitting(quant="fp8"))
-    assert (error.code, error.fields) == (Code.UNSUPPORTED, ("memory.quant",))
+def test_quantised_weights_are_offered_after_blocks_that_wait_and_tiles() -> None:
+    error = refused(40, Fitting("none"))
+    hints = error.hint.removeprefix("what would fit: ").split("; or ")
+    assert hints[0].startswith("memory.offload=block (")
+    assert hints[-1].startswith("memory.quant=fp8 (")
+    quantised = NETWORK.quantised(2)
+    assert choose(LOAD, quantised, Fitting("none", "fp8"), None, machine(40)) == Layout()
+    with pytest.raises(TalkheadError) as caught:
+        choose(LOAD, quantised, Fitting("none", "fp8"), None, machine(20))
+    assert "memory.quant" not in caught.value.hint
 
 
 def test_what_was_chosen_is_told() -> None:
