@@ -1,6 +1,6 @@
 """What a job will take, by arithmetic on the network's sizes. Loads no torch.
 
-Held against measurements by benchmarks/infinitetalk_h200.py, once that is there.
+Held against measurements by benchmarks/infinitetalk_h200.py.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,11 @@ from talkhead.models.vae_sizes import Tiles, decoding_bytes
 
 PIXELS_PER_TOKEN = 16  # each way
 TEXT, IMAGE, SOUND = 512, 257, 32  # tokens that every token attends to; of sound, for each speaker
-STREAM = 14  # numbers held for each token and channel: stream, queries, keys, values, feed-forward
+# Numbers held for each token and channel (stream, queries, keys, values, feed-forward), measured on
+# an H200; compiled blocks hold 10. What the VAE's convolutions take besides its numbers likewise.
+STREAM = 13
 VAE_FLOPS = 13.7e6  # per pixel and frame, encoding and decoding
-VAE_BYTES = 127e6 * 4
+VAE_PARAMETERS, VAE_WORKSPACE = 127e6, 0.7e9  # the latter in bytes
 # Floating point operations a second: an H100 at 55 percent of its bfloat16 peak; a desktop's CPU.
 RATES = {"cuda": 540e12, "cpu": 2e11}
 LOADING_RATE = 1e9  # bytes a second
@@ -127,20 +129,20 @@ def peak(load: Load, network: Network, layout: Layout, itemsize: int) -> Peak:
     The encoder of text may need more than the rest; it is gone before the network is loaded.
     """
     held = network.weights(itemsize)
-    resident = held.whole
-    if layout.offload:
-        resident += 2 * held.block - held.streamed
+    resident, waiting = held.whole, 0
+    if layout.offload:  # two blocks at a time, and none while the VAE works
+        resident, waiting = held.whole - held.streamed, 2 * held.block
     if network.held is not None:  # the largest matrix, made whole
-        resident += network.dim * network.ffn * (4 + itemsize)
+        waiting += network.dim * network.ffn * (4 + itemsize)
     tokens = load.tokens(load.longest)
     stream = STREAM * tokens * network.dim
     if load.cached_steps:
         stream += load.passes * tokens * network.dim
-    vae = decoding_bytes(
+    vae = VAE_WORKSPACE + decoding_bytes(
         load.height, load.width, load.longest, itemsize, Tiles() if layout.tiles else None
     )
-    kept = resident + _keys(load, network) * itemsize
-    making = kept + VAE_BYTES + max(stream * itemsize, vae)
+    kept = resident + (VAE_PARAMETERS + _keys(load, network)) * itemsize
+    making = kept + max(waiting + stream * itemsize, vae)
     encoding = network.encoder * itemsize
     host = held.streamed if layout.offload else 0
     return Peak(int(OVERHEAD + max(making, encoding)), host)

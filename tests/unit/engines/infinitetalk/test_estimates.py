@@ -2,7 +2,15 @@ from dataclasses import replace
 
 import pytest
 
-from talkhead.engines.infinitetalk.estimates import Layout, Load, Network, peak, seconds, smaller
+from talkhead.engines.infinitetalk.estimates import (
+    OVERHEAD,
+    Layout,
+    Load,
+    Network,
+    peak,
+    seconds,
+    smaller,
+)
 from talkhead.engines.infinitetalk.windows import plan_windows
 
 NETWORK = Network()
@@ -41,6 +49,31 @@ def test_memory_goes_down_with_offload_and_tiles() -> None:
     assert taken(brief, offload=True, tiles=True) < taken(brief, offload=True)
     assert peak(LOAD, NETWORK, Layout(offload=True), 2).host == pytest.approx(37e9, rel=0.02)
     assert peak(LOAD, NETWORK, Layout(), 2).host == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "layout", "measured"),
+    [
+        ((640, 640), Layout(), 44.2),
+        ((1280, 720), Layout(), 49.63),
+    ],
+)
+def test_predicted_peaks_are_those_of_an_h200(
+    size: tuple[int, int], layout: Layout, measured: float
+) -> None:
+    """Measured by benchmarks/infinitetalk_h200.py, without what CUDA takes for itself."""
+    load = replace(LOAD, width=size[0], height=size[1])
+    predicted = peak(load, NETWORK, layout, 2).device - OVERHEAD
+    assert predicted / 1e9 == pytest.approx(measured, rel=0.03)
+
+
+def test_the_encoder_of_text_is_the_peak_of_small_cards() -> None:
+    waiting = replace(LOAD, width=640, height=640)
+    whole = peak(waiting, NETWORK, Layout(offload=True), 2).device
+    assert whole == OVERHEAD + NETWORK.encoder * 2
+    # 6.88 GB were measured with compiled blocks, which hold less
+    without = peak(waiting, replace(NETWORK, encoder=0), Layout(offload=True), 2).device
+    assert 6.88e9 < without - OVERHEAD < 8e9
 
 
 def test_smaller_sizes_keep_the_aspect() -> None:
