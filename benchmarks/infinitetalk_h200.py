@@ -12,7 +12,7 @@ import gc
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,16 +24,22 @@ from torch import Tensor, nn
 from _machine import facts
 from talkhead.engines.infinitetalk import estimates, pipeline
 from talkhead.engines.infinitetalk.conditioning import grid_masks, speaker_boxes, speaker_masks
-from talkhead.engines.infinitetalk.estimates import Layout, Load, Network
+from talkhead.engines.infinitetalk.estimates import Held, Layout, Load, Network
 from talkhead.engines.infinitetalk.pipeline import Inputs, Models, Settings
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.engines.infinitetalk.windows import plan_windows
 from talkhead.models.passes import Guidance
-from talkhead.models.placement import Placement, settle, target_of
+from talkhead.models.placement import Placement, compile_blocks, settle, target_of
+from talkhead.models.quantised import Keep, QuantLinear, quantise
 from talkhead.models.wan_vae import Stills, channels_last
 
 CUDA, BF16 = torch.device("cuda"), torch.bfloat16
-PATHS = (("sdpa", False, False), ("fa3", True, False), ("fa3", True, True))
+PATHS = {  # by name: attention, compiled, fp8 linear layers, blocks in main memory
+    "plain": ("sdpa", False, False, False),
+    "fast": ("fa3", True, False, False),
+    "fp8": ("fa3", True, True, False),
+    "offload": ("fa3", True, False, True),
+}
 SIZES = ((640, 640), (832, 480), (1280, 720))
 REPEATS = 3
 Say = Callable[..., None]
@@ -62,6 +68,15 @@ def transformer(placement: Placement) -> InfiniteTalkTransformer:
     random_weights(model, target_of(InfiniteTalkTransformer, placement))
     settle(model, placement)
     return model
+
+
+def in_fp8(model: InfiniteTalkTransformer) -> None:
+    """Quantise the linear layers that loading would."""
+    keep = Keep(InfiniteTalkTransformer.streamed, CUDA, "fp8")
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, nn.Linear) and keep.takes(f"{name}.weight", tuple(layer.weight.shape)):
+            packed = quantise(layer.weight, "fp8")
+            model.set_submodule(name, QuantLinear(packed, layer.bias, fast=True))
 
 
 def vae() -> AutoencoderKLWan:
@@ -158,7 +173,7 @@ def forward(models: Models, size: tuple[int, int], speakers: int, ceiling: float
 
 
 @torch.inference_mode()
-def window(models: Models, size: tuple[int, int], layout: Layout) -> dict[str, Any]:
+def window(models: Models, size: tuple[int, int], layout: Layout, *, fp8: bool) -> dict[str, Any]:
     """Return seconds of two windows and what they consist of, and predicted and measured peak."""
     told = inputs(*size, 1, 153)
     settings = Settings(4, 7.0, Guidance(1, 1), 5)
@@ -182,7 +197,9 @@ def window(models: Models, size: tuple[int, int], layout: Layout) -> dict[str, A
     begun = marks[0][1]
     sampled = next(at for step, at in marks if step == settings.steps)
     load = Load(told.windows, *size, 1, 4, 1)
-    predicted = estimates.peak(load, Network(), layout, 2).device - estimates.OVERHEAD
+    held = Held(19_200_000_000, 18_570_000_000, 352_000_000) if fp8 else None  # a byte a number
+    network = Network(encoder=0, held=held)  # the encoder of text is not here
+    predicted = estimates.peak(load, network, layout, 2).device - estimates.OVERHEAD
     return {
         "size": "{}x{}".format(*size),
         "second_window_s": round(end - start, 2),
@@ -194,9 +211,31 @@ def window(models: Models, size: tuple[int, int], layout: Layout) -> dict[str, A
     }
 
 
+def measure(
+    path: str, decoder: AutoencoderKLWan, sizes: Sequence[tuple[int, int]], ceiling: float, say: Say
+) -> None:
+    """Measure one of PATHS."""
+    backend, compiled, fp8, offload = PATHS[path]
+    gc.collect()
+    torch.cuda.empty_cache()
+    net = transformer(Placement(CUDA, BF16, offload, compiled and not fp8, backend))
+    if fp8:
+        in_fp8(net)
+        compile_blocks(net)
+    models = Models(net, decoder, Stills(decoder))
+    for size in sizes[:1] if offload else sizes:
+        say("forward", path=path, **forward(models, size, 1, ceiling))
+    if path == "fast":
+        say("forward", path=path, **forward(models, sizes[0], 2, ceiling))
+    if path != "plain":
+        for size in sizes[:1] if offload else sizes[::2]:
+            say("window", path=path, **window(models, size, Layout(offload), fp8=fp8))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--offload", action="store_true", help="also with blocks in main memory")
+    parser.add_argument("--paths", default=",".join(PATHS), help="which, with commas")
+    parser.add_argument("--quick", action="store_true", help="without 1280x720")
     parser.add_argument("--out", help="write all lines to this file as JSON")
     options = parser.parse_args()
     lines: list[dict[str, Any]] = []
@@ -206,26 +245,9 @@ def main() -> None:
         print(json.dumps(lines[-1]), flush=True)
 
     say("machine", **facts(), gpu=torch.cuda.get_device_name(), torch=torch.__version__)
-    ceiling = ceilings(say)
-    decoder = vae()
-    for backend, compiled, offload in PATHS:
-        if offload and not options.offload:
-            continue
-        gc.collect()
-        torch.cuda.empty_cache()
-        net = transformer(Placement(CUDA, BF16, offload, compiled, backend))
-        models = Models(net, decoder, Stills(decoder))
-        name = {"attention": backend, "compiled": compiled, "offload": offload}
-        plain = backend == "sdpa" and not compiled
-        for size in SIZES if not offload else SIZES[:1]:
-            say("forward", **name, **forward(models, size, 1, ceiling))
-        if not offload and not plain:
-            say("forward", **name, **forward(models, SIZES[0], 2, ceiling))
-            say("window", **name, **window(models, SIZES[0], Layout()))
-            say("window", **name, **window(models, SIZES[2], Layout()))
-        if offload:
-            say("window", **name, **window(models, SIZES[0], Layout(offload=True)))
-        del net, models
+    ceiling, decoder = ceilings(say), vae()
+    for path in options.paths.split(","):
+        measure(path, decoder, SIZES[:2] if options.quick else SIZES, ceiling, say)
     if options.out:
         with open(options.out, "w", encoding="utf-8") as file:  # noqa: PTH123
             json.dump(lines, file, indent=1)
