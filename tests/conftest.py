@@ -1,5 +1,6 @@
 """Shared by all tests: media, and a home of their own for job folders."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("talkhead", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("talkhead")
+
+# Tiny networks: threads would wait for each other longer than they work. torch reads it on import.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MEDIA = Path(__file__).parent / "media"
 
