@@ -175,7 +175,7 @@ class InfiniteTalk:
         except TalkheadError as error:
             if error.code is not Code.WEIGHTS:
                 raise
-            told = f"estimated from published sizes: {error.message}; {error.hint}"
+            told = f"estimated from published sizes, for an H100: {error.message}; {error.hint}"
             return None, [told]
         from talkhead.engines.infinitetalk import weighing  # noqa: PLC0415 (torch)
 

@@ -128,7 +128,16 @@ def encode_texts(
         identity = identity if known else f"{SMALL_ENCODER} {placement.dtype}"
 
     def encoder(lacking: Sequence[str]) -> list[Tensor]:
-        model = text.load_encoder(files(*ids), placement.device, placement.dtype)
+        try:
+            found = files(*ids)
+        except TalkheadError as error:
+            raise TalkheadError(
+                error.code,
+                f"{len(lacking)} of the prompts were never encoded, and the text encoder is not "
+                f"here: {error.message}",
+                f"{error.hint}; or encode them where it is: `talkhead weights prompts`",
+            ) from error
+        model = text.load_encoder(found, placement.device, placement.dtype)
         (folder,) = {file.parent for file in files(*TOKENIZER) if file.name == "tokenizer.json"}
         return text.encode(model, text.load_tokenizer(folder), lacking)
 

@@ -110,6 +110,7 @@ def test_prompts_that_were_encoded_need_no_encoder(
     with pytest.raises(TalkheadError) as caught:
         engine.prepare(replace(inputs, prompt="smiling"), plan, quiet)
     assert caught.value.code == Code.WEIGHTS
+    assert "talkhead weights prompts" in caught.value.hint
 
 
 def test_models_are_loaded_once_for_jobs_that_are_alike(

@@ -1,5 +1,6 @@
 """The engine under job.run: what runs out of memory midway, and what weights have to do with it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,9 @@ def frames(result: Result) -> tuple[int, str]:
     return frames_digest(Path(result.video.url.removeprefix("file://")))
 
 
-def test_out_of_memory_midway_keeps_what_is_done(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def seventh_window_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run out of the GPU's memory once, when a segment is committed and another begun."""
     denoise, calls = pipeline.denoise, []
 
     def failing(*given: Any) -> Any:
@@ -69,6 +70,10 @@ def test_out_of_memory_midway_keeps_what_is_done(
         return denoise(*given)
 
     monkeypatch.setattr(pipeline, "denoise", failing)
+
+
+@pytest.mark.usefixtures("seventh_window_fails")
+def test_out_of_memory_midway_keeps_what_is_done(runtime: Runtime) -> None:
     with pytest.raises(TalkheadError) as caught:
         job.run(asked("again"), runtime)
     assert caught.value.code is Code.OOM
@@ -76,31 +81,15 @@ def test_out_of_memory_midway_keeps_what_is_done(
     again = job.run(asked("again"), runtime)
     assert again.segments is not None
     assert (again.segments.resumed, again.segments.total) == (1, 2)
-    monkeypatch.setattr(pipeline, "denoise", denoise)
     assert frames(again) == frames(job.run(asked("whole"), runtime))
 
 
-def test_other_weights_start_the_job_over(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    denoise, calls = pipeline.denoise, []
-
-    def failing(*given: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 7:
-            raise torch.OutOfMemoryError
-        return denoise(*given)
-
-    monkeypatch.setattr(pipeline, "denoise", failing)
+@pytest.mark.usefixtures("seventh_window_fails")
+def test_other_weights_start_the_job_over(runtime: Runtime) -> None:
     with pytest.raises(TalkheadError):
         job.run(asked("key"), runtime)
     engine: Any = runtime.engine("infinitetalk")
-    changed = engine.supplies.__class__
-    monkeypatch.setattr(
-        engine,
-        "supplies",
-        changed(engine.supplies.files, lambda _: "others", engine.supplies.prompts, "cpu"),
-    )
+    engine.supplies = replace(engine.supplies, identity=lambda _files: "others")
     result = job.run(asked("key"), runtime)
     assert result.segments is not None
     assert result.segments.resumed == 0
