@@ -28,8 +28,9 @@ demo: $(VENV)/core
 	  --transcript src/talkhead/assets/librivox.txt --size 512x512 --fit face --seed 7 -o demo.mp4 --force
 	@echo "open demo.mp4"
 
+# a file of tests at a time for each core; what fails is easier to read without -n
 test: $(VENV)/dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 unit: $(VENV)/dev
 	$(BIN)/pytest tests/unit
