@@ -49,8 +49,15 @@ def choose_backend(wanted: str, device: torch.device) -> str:
 def attend(query: Tensor, key: Tensor, value: Tensor, backend: str = "sdpa") -> Tensor:
     """Return (b, n, heads, d): full attention of (b, n, heads, d) over (b, m, heads, d), unmasked.
 
-    The scale is 1/sqrt(d). `backend` is one of BACKENDS; "sdpa" is what torch chooses.
+    The scale is 1/sqrt(d). "sdpa" is what torch chooses. Raises E_UNSUPPORTED for a backend that is
+    not in BACKENDS.
     """
+    if backend not in BACKENDS:
+        raise TalkheadError(
+            Code.UNSUPPORTED,
+            f"no attention backend {backend!r}",
+            f"choose one of: {', '.join(BACKENDS)}",
+        )
     if backend == "fa3" and key.shape[1] >= SHORT:
         return _fa3(query, key, value)
     heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
