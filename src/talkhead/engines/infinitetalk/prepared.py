@@ -59,9 +59,9 @@ def inputs_of(prepared: Arrays, asked: Asked, plan: Plan) -> Inputs:
     return Inputs(
         windows=windows_of(asked, plan.frames),
         pictures=list(prepared["pictures"]),
-        looks=torch.from_numpy(np.array(prepared["looks"])),
-        text=torch.from_numpy(prepared["text"]),
-        negative=torch.from_numpy(prepared["negative"]),
+        looks=torch.tensor(prepared["looks"]),
+        text=torch.tensor(prepared["text"]),
+        negative=torch.tensor(prepared["negative"]),
         speech=list(prepared["speech"]),
         masks=grid_masks(masks, rows, columns) if boxes else None,
     )

@@ -85,6 +85,15 @@ def test_a_job(engine: InfiniteTalk, speakers: int, tmp_path: Path) -> None:
     assert not made(engine, prepared, plan, chunks[-1].state)
 
 
+def test_what_was_prepared_may_be_mapped_and_read_only(engine: InfiniteTalk) -> None:
+    """As the job folder gives large arrays back; torch warns of those, and warnings fail here."""
+    plan = planned(engine, 5)
+    prepared = dict(engine.prepare(given(5), plan, quiet))
+    for array in prepared.values():
+        array.setflags(write=False)
+    assert len(made(engine, prepared, plan)[0].frames) == 5
+
+
 def test_speakers_are_looked_for_in_their_boxes(engine: InfiniteTalk) -> None:
     plan, inputs = planned(engine, 17), given(17, speakers=2)
     halves = engine.prepare(inputs, plan, quiet)
