@@ -198,7 +198,8 @@ def window(models: Models, size: tuple[int, int], layout: Layout, *, fp8: bool) 
     sampled = next(at for step, at in marks if step == settings.steps)
     load = Load(told.windows, *size, 1, 4, 1)
     held = Held(19_200_000_000, 18_570_000_000, 352_000_000) if fp8 else None  # a byte a number
-    network = Network(encoder=0, held=held)  # the encoder of text is not here
+    # the encoder of text is not here
+    network = Network(encoder=0, held=held, compiled=True)
     predicted = estimates.peak(load, network, layout, 2).device - estimates.OVERHEAD
     return {
         "size": "{}x{}".format(*size),

@@ -19,6 +19,7 @@ RANK = {
     "survey": 5,
     "view": 5,
     "intake": 5,
+    "warming": 5,
     "quality": 4,
     "runtime": 4,
     "folder": 4,

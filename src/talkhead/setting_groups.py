@@ -32,11 +32,24 @@ class Worker(Strict):
     cancel_s: float = Field(15, gt=0, description="for a cancelled job to stop, then SIGTERM")
     term_s: float = Field(5, gt=0, description="after SIGTERM, then SIGKILL")
     start_s: float = Field(120, gt=0, description="for a new child to be ready")
+    warm_up: str | None = Field(
+        None,
+        pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$",
+        description="size, such as 640x640: the default engine loads and compiles before the first "
+        "job, by a window of that size",
+    )
+    warm_up_s: float = Field(900, gt=0, description="for that, beside start_s")
     check_s: float = Field(30, gt=0, description="for each fitness check")
     pull: tuple[str, ...] = Field((), description="sets of weights to pull before work begins")
     pull_s: float = Field(
         360, gt=0, description="for that; less than RUNPOD_INIT_TIMEOUT of the endpoint"
     )
+
+
+    @property
+    def ready_s(self) -> float:
+        """Return the seconds that a new child may take to be ready."""
+        return self.start_s + (self.warm_up_s if self.warm_up else 0)
 
 
 class Older(Strict):

@@ -86,6 +86,11 @@ def rotate(x: Tensor, rope: Rope) -> Tensor:
     return turned.flatten(-2).to(x.dtype)
 
 
+def split(x: Tensor, heads: int) -> Tensor:
+    """Return x (..., heads * d) as (..., heads, d)."""
+    return torch.unflatten(x, -1, (heads, -1))
+
+
 def line_rope(positions: Tensor, dim: int) -> Rope:
     """Return the angles of f32 (..., n) positions on one axis, for heads of `dim` channels."""
     powers = torch.arange(0, dim, 2, device=positions.device).float() / dim

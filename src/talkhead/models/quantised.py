@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from talkhead.models.elementwise import fused, kernels
 from talkhead.models.formats import Entry, Kind, Packed, Shape
 
 FP8 = torch.float8_e4m3fn
@@ -81,6 +82,14 @@ class QuantLinear(nn.Module):
         return f"kind={self.kind}, fast={self.fast}"
 
 
+def matrix(layer: nn.Module, dtype: torch.dtype) -> Tensor:
+    """Return a linear layer's weight (out, in), made whole where it is quantised."""
+    if isinstance(layer, QuantLinear):
+        return layer.packed.wide().to(dtype)
+    assert isinstance(layer, nn.Linear)  # noqa: S101
+    return layer.weight.to(dtype)
+
+
 def quantise(weight: Tensor, kind: Kind) -> Packed:
     """Return a matrix (out, in) as fp8 or int8, each row's largest number at the type's largest."""
     wide, most = weight.float(), LARGEST[kind]
@@ -118,6 +127,9 @@ def rounded(x: Tensor) -> tuple[Tensor, Tensor]:
     The scale is one that x's dtype can hold, so that nothing wider than x is held on the way.
     """
     most = LARGEST["fp8"]
+    if fused(x):
+        made: tuple[Tensor, Tensor] = kernels.rounded(x, most, torch.finfo(x.dtype).tiny * most)
+        return made
     scale = torch.linalg.vector_norm(x, ord=float("inf"), dim=-1, keepdim=True) / most
     scale = scale.clamp(min=torch.finfo(x.dtype).tiny * most)
     return (x / scale).clamp_(-most, most).to(FP8), scale.float()

@@ -191,8 +191,12 @@ def _serve(line: Line, orders: _Orders, settings: Settings, stream: TextIO) -> N
             # heavy, and a failure in here has to reach the parent by name
             from talkhead import job  # noqa: PLC0415
             from talkhead.runtime import Runtime  # noqa: PLC0415
+            from talkhead.warming import warm_up  # noqa: PLC0415
 
             runtime = Runtime(settings, serving=True)
+            if settings.worker.warm_up:
+                seconds = warm_up(runtime, settings.worker.warm_up)
+                logs.event("child.warm", seconds=round(seconds, 3))
     except TalkheadError as error:
         logs.failure(error, name="child.failed")
         line.send("failed", error=logs.wire(error))

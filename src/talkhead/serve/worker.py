@@ -184,12 +184,12 @@ class Host:
         with naming(None):  # such as no memory for one more process
             child = Process(self._settings)
         try:
-            await _first(child.ready, child.gone, seconds=self._worker.start_s)
+            await _first(child.ready, child.gone, seconds=self._worker.ready_s)
         except asyncio.CancelledError:
             await child.end(0)
             raise
         if not child.ready.done():
-            error = unstarted(child, self._worker.start_s)
+            error = unstarted(child, self._worker.ready_s)
             if child.failure is None:  # else it has logged more than we know
                 logs.failure(error, name="child.failed")
             await child.end(0)

@@ -8,13 +8,23 @@ are made by layers of their own (`TokenKeys`, `AudioKeys`), once, and the block 
 from typing import NamedTuple
 
 import torch
-from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 from torch.nn import functional
 
 from talkhead.engines.infinitetalk import routing
-from talkhead.models.attention import Rope, attend, line_rope, rotate
-from talkhead.models.elementwise import adaptive_norm, add_gated, layer_norm, rms_norm
+from talkhead.models.attention import Rope, attend, line_rope, rotate, split
+from talkhead.models.elementwise import (
+    adaptive_norm,
+    add_adaptive_norm,
+    add_gated,
+    add_layer_norm,
+    layer_norm,
+    linear_gelu,
+    product,
+    rms_norm,
+    rms_rope,
+)
+from talkhead.models.quantised import matrix
 
 
 class KeyValue(NamedTuple):
@@ -140,8 +150,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, rope: Rope) -> tuple[Tensor, Tensor, Tensor]:
         """Return the attention of x (b, n, dim), and its roped queries and keys (b, n, h, d)."""
-        query = rotate(split(rms_norm(self.to_q(x), self.norm_q), self.heads), rope)
-        key = rotate(split(rms_norm(self.to_k(x), self.norm_k), self.heads), rope)
+        query = rms_rope(self.to_q(x), self.norm_q, self.heads, rope)
+        key = rms_rope(self.to_k(x), self.norm_k, self.heads, rope)
         mixed = attend(query, key, split(self.to_v(x), self.heads), self.backend)
         return self.to_out(mixed.flatten(2)), query, key
 
@@ -175,13 +185,50 @@ class AudioAttention(nn.Module):
 
     def forward(self, x: Tensor, audio: KeyValue, positions: Tensor | None) -> Tensor:
         """Return (b, t * n, dim) of x (b, t * n, dim), its queries at `positions` (b, t * n)."""
-        query = split(self.to_q(x), self.heads)
-        if positions is not None:
-            query = rotate(query, line_rope(positions, query.shape[-1]))
         frames = audio.key.shape[1]
-        each = torch.unflatten(query, 1, (frames, -1)).flatten(0, 1)  # (b * t, n, heads, d)
-        mixed = attend(each, audio.key.flatten(0, 1), audio.value.flatten(0, 1), self.backend)
-        out: Tensor = self.to_out(torch.unflatten(mixed, 0, (-1, frames)).flatten(1, 2).flatten(2))
+        each = torch.unflatten(x, 1, (frames, -1)).flatten(0, 1)  # (b * t, n, dim)
+        key, value = audio.key.flatten(0, 1), audio.value.flatten(0, 1)  # (b * t, m, heads, d)
+        if positions is None:
+            mixed = self._folded(each, key, value)
+        else:
+            turns = line_rope(positions.reshape(len(each), -1), key.shape[-1])
+            query = rotate(split(self.to_q(each), self.heads), turns)
+            mixed = self.to_out(attend(query, key, value, self.backend).flatten(2))
+        return torch.unflatten(mixed, 0, (-1, frames)).flatten(1, 2)
+
+    def _folded(self, x: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return (f, n, dim) of x (f, n, dim), key and value (f, m, heads, d), not turned.
+
+        (W x + b) k = x (W' k) + b k: 32 audio tokens of 40 heads are a quarter of the channels that
+        queries and outputs have, so that both products are made with the tokens first.
+        """
+        weight = torch.unflatten(matrix(self.to_q, x.dtype), 0, (self.heads, -1))  # (h, d, dim)
+        bias = torch.unflatten(self.to_q.bias, 0, (self.heads, -1)).float()
+        keys = by_heads(key, weight)
+        scores = product(x, keys.transpose(1, 2)) + (key.float() * bias).sum(-1).flatten(1)[:, None]
+        apart = torch.unflatten(scores / key.shape[-1] ** 0.5, 2, (-1, self.heads))
+        shares = apart.softmax(2).flatten(2).to(x.dtype)  # (f, n, m * heads)
+        weight = torch.unflatten(matrix(self.to_out, x.dtype).t(), 0, (self.heads, -1))
+        return torch.bmm(shares, by_heads(value, weight)) + self.to_out.bias
+
+
+def by_heads(tokens: Tensor, weight: Tensor) -> Tensor:
+    """Return (f, m * heads, dim): tokens (f, m, heads, d), each by its head's (heads, d, dim)."""
+    made = torch.bmm(tokens.flatten(0, 1).transpose(0, 1), weight)  # (heads, f * m, dim)
+    return made.transpose(0, 1).reshape(len(tokens), -1, weight.shape[2])
+
+
+class FeedForward(nn.Module):
+    """Two linear layers and a GELU."""
+
+    def __init__(self, dim: int, inner: int) -> None:
+        super().__init__()
+        self.to_inner = nn.Linear(dim, inner)
+        self.to_out = nn.Linear(inner, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (b, n, dim) of x (b, n, dim)."""
+        out: Tensor = self.to_out(linear_gelu(x, self.to_inner))
         return out
 
 
@@ -196,22 +243,23 @@ class TalkBlock(nn.Module):
         self.attn2 = TokenAttention(dim, heads, eps, backend)
         self.norm_x = nn.LayerNorm(dim, eps)
         self.audio_attn = AudioAttention(dim, heads, backend)
-        self.ffn = FeedForward(dim, inner_dim=ffn_dim, activation_fn="gelu-approximate")
+        self.ffn = FeedForward(dim, ffn_dim)
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
     def forward(self, x: Tensor, time: Tensor, attended: Attended, scene: Scene) -> Tensor:
         """Return x (b, t * n, dim) after this layer; `time` is f32 (b, 6, dim)."""
         table = self.scale_shift_table.float() + time
         shift, scale, gate, ff_shift, ff_scale, ff_gate = table.chunk(6, dim=1)
-        mixed, query, key = self.attn1(adaptive_norm(x, shift, scale, self.eps), scene.rope)
-        x = add_gated(x, mixed, gate)
+        normed = adaptive_norm(x, shift, scale, self.eps)
+        mixed, query, key = self.attn1(normed, scene.rope)
         positions = listening(query, key, scene, self.backend)
-        del mixed, query, key  # a gigabyte at full size
-        x = x + self.attn2(layer_norm(x, self.norm2), attended.text, attended.image)
-        audio = spread(attended.audio, scene.grid[0])
-        x = x + self.audio_attn(layer_norm(x, self.norm_x), audio, positions)
-        fed = self.ffn(adaptive_norm(x, ff_shift, ff_scale, self.eps))
-        return add_gated(x, fed, ff_gate)
+        del query, key  # half a gigabyte at full size
+        x, normed = add_layer_norm(x, mixed, self.norm2, gate)
+        told = self.attn2(normed, attended.text, attended.image)
+        x, normed = add_layer_norm(x, told, self.norm_x)
+        heard = self.audio_attn(normed, spread(attended.audio, scene.grid[0]), positions)
+        x, normed = add_adaptive_norm(x, heard, ff_shift, ff_scale, self.eps)
+        return add_gated(x, self.ffn(normed), ff_gate)
 
 
 def listening(query: Tensor, key: Tensor, scene: Scene, backend: str) -> Tensor | None:
@@ -230,8 +278,3 @@ def spread(audio: KeyValue, frames: int) -> KeyValue:
         return audio
     index = torch.arange(frames, device=audio.key.device).clamp_max(given - 1)
     return KeyValue(audio.key[:, index], audio.value[:, index])
-
-
-def split(x: Tensor, heads: int) -> Tensor:
-    """Return x (..., heads * d) as (..., heads, d)."""
-    return torch.unflatten(x, -1, (heads, -1))

@@ -13,8 +13,8 @@ from talkhead.models.vae_sizes import Tiles, decoding_bytes
 PIXELS_PER_TOKEN = 16  # each way
 TEXT, IMAGE, SOUND = 512, 257, 32  # tokens that every token attends to; of sound, for each speaker
 # Numbers held for each token and channel (stream, queries, keys, values, feed-forward), measured on
-# an H200; compiled blocks hold 10. What the VAE's convolutions take besides its numbers likewise.
-STREAM = 13
+# an H200, and likewise where blocks are compiled and while they listen to one speaker.
+STREAM, COMPILED_STREAM, LISTENING = 13, 10, 5
 VAE_FLOPS = 13.7e6  # per pixel and frame, encoding and decoding
 VAE_PARAMETERS, VAE_WORKSPACE = 127e6, 0.7e9  # the latter in bytes
 # Floating point operations a second: an H100 at 55 percent of its bfloat16 peak; a desktop's CPU.
@@ -42,8 +42,10 @@ class Network:
     parameters: int = 18_880_000_000
     streamed: int = 18_560_000_000  # of those, the ones that may wait in main memory
     block: int = 351_000_000  # of those, the ones of one block
+    heads: int = 40
     encoder: int = 5_680_000_000  # of the encoder of text, which is loaded before and alone
     held: Held | None = None  # None: each parameter is a number of the dtype that is computed in
+    compiled: bool = False
 
     def weights(self, itemsize: int) -> Held:
         """Return the bytes of its weights, `itemsize` for each number that is not quantised."""
@@ -134,10 +136,7 @@ def peak(load: Load, network: Network, layout: Layout, itemsize: int) -> Peak:
         resident, waiting = held.whole - held.streamed, 2 * held.block
     if network.held is not None:  # the largest matrix, made whole
         waiting += network.dim * network.ffn * (4 + itemsize)
-    tokens = load.tokens(load.longest)
-    stream = STREAM * tokens * network.dim
-    if load.cached_steps:
-        stream += load.passes * tokens * network.dim
+    stream = _stream(load, network)
     vae = VAE_WORKSPACE + decoding_bytes(
         load.height, load.width, load.longest, itemsize, Tiles() if layout.tiles else None
     )
@@ -146,6 +145,16 @@ def peak(load: Load, network: Network, layout: Layout, itemsize: int) -> Peak:
     encoding = network.encoder * itemsize
     host = held.streamed if layout.offload else 0
     return Peak(int(OVERHEAD + max(making, encoding)), host)
+
+
+def _stream(load: Load, network: Network) -> int:
+    """Return the numbers that are held while a block computes, beside its weights."""
+    values = load.tokens(load.longest) * network.dim
+    stream = (COMPILED_STREAM if network.compiled else STREAM) * values
+    if load.speakers == 1:  # keys or values of sound in every head, wide, and once more in order
+        folded = latent_frames(load.longest) * SOUND * network.heads * network.dim
+        stream = max(stream, LISTENING * values + 2 * folded)
+    return stream + (load.passes * values if load.cached_steps else 0)
 
 
 def _keys(load: Load, network: Network) -> int:

@@ -44,8 +44,8 @@ BASE: Rules = rules(
         r"blocks\.(\d+)\.cross_attn\.norm_k\.weight": r"text_memory.\1.norm.weight",
         rf"blocks\.(\d+)\.cross_attn\.([kv])_img\.{PARTS}": r"image_memory.\1.to_\2.\3",
         r"blocks\.(\d+)\.cross_attn\.norm_k_img\.weight": r"image_memory.\1.norm.weight",
-        rf"blocks\.(\d+)\.ffn\.0\.{PARTS}": r"blocks.\1.ffn.net.0.proj.\2",
-        rf"blocks\.(\d+)\.ffn\.2\.{PARTS}": r"blocks.\1.ffn.net.2.\2",
+        rf"blocks\.(\d+)\.ffn\.0\.{PARTS}": r"blocks.\1.ffn.to_inner.\2",
+        rf"blocks\.(\d+)\.ffn\.2\.{PARTS}": r"blocks.\1.ffn.to_out.\2",
     }
 )
 
@@ -85,8 +85,8 @@ DIFFUSERS: Rules = rules(
         r"blocks\.(\d+)\.attn2\.norm_k\.weight": r"text_memory.\1.norm.weight",
         rf"blocks\.(\d+)\.attn2\.add_([kv])_proj\.{PARTS}": r"image_memory.\1.to_\2.\3",
         r"blocks\.(\d+)\.attn2\.norm_added_k\.weight": r"image_memory.\1.norm.weight",
-        rf"blocks\.(\d+)\.ffn\.net\.0\.proj\.{PARTS}": r"blocks.\1.ffn.net.0.proj.\2",
-        rf"blocks\.(\d+)\.ffn\.net\.2\.{PARTS}": r"blocks.\1.ffn.net.2.\2",
+        rf"blocks\.(\d+)\.ffn\.net\.0\.proj\.{PARTS}": r"blocks.\1.ffn.to_inner.\2",
+        rf"blocks\.(\d+)\.ffn\.net\.2\.{PARTS}": r"blocks.\1.ffn.to_out.\2",
     }
 )
 
@@ -117,7 +117,7 @@ def sizes_of(
             "num_layers": sum(name.endswith(".attn1.to_q.weight") for name in stored),
             "num_attention_heads": heads,
             "attention_head_dim": dim // heads,
-            "ffn_dim": stored["blocks.0.ffn.net.0.proj.weight"][0],
+            "ffn_dim": stored["blocks.0.ffn.to_inner.weight"][0],
             "in_channels": in_channels,
             "out_channels": stored["proj_out.weight"][0] // prod(patch),
             "patch_size": patch,

@@ -1,7 +1,7 @@
 """InfiniteTalk's video transformer: Wan 2.1 image to video, with attention to sound in every block.
 
-InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9). diffusers' embedders and
-feed-forward are used as they are. Its blocks are not: the time path and the output head run in
+InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9). diffusers' embedders
+are used as they are. Its blocks are not: the time path and the output head run in
 float32 here, sound and its routing come in between, and what does not change while a window is
 sampled (keys and values of text, image and sound) is computed once and handed in as a Condition:
 

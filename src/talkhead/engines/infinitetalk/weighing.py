@@ -54,7 +54,9 @@ def weigh(
     keep = checkpoint.keep_of(choice, placement.device)
     changed = set(checkpoint.changes_of(supplies.files, choice, sides).changes)
     held = held_of(found, keep, machine.itemsize, changed)
-    network = replace(network, encoder=_encoder(supplies), held=held)
+    network = replace(
+        network, encoder=_encoder(supplies), held=held, compiled=placement.compiled
+    )
     layout = choose(load, network, asked, tiles, machine)
     notes = tuple(_notes(transformer(supplies.files, choice), choice, found, keep, changed))
     return Weighed(network, machine, layout, supplies.identity(files), notes)
@@ -133,6 +135,7 @@ def network_of(found: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -
         parameters=sum(map(prod, found.values())),
         streamed=streamed,
         block=max(blocks.values()),
+        heads=sizes["num_attention_heads"],
     )
 
 
