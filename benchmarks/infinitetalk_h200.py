@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ PATHS = {  # by name: attention, compiled, fp8 linear layers, blocks in main mem
     "offload": ("fa3", True, False, True),
 }
 SIZES = ((640, 640), (832, 480), (1280, 720))
-REPEATS = 3
+REPEATS, LONG = 3, 1280 * 720  # of such a picture's forward one run tells enough
 Say = Callable[..., None]
 PLAIN: dict[tuple[tuple[int, int], int], Tensor] = {}  # velocities of the plain path
 
@@ -155,9 +156,14 @@ def forward(models: Models, size: tuple[int, int], speakers: int, ceiling: float
     told = inputs(width, height, speakers, 81)
     job = pipeline.ready(models, told, Settings(4, 7.0, Guidance(1, 1), 5))
     noise, t, condition = conditions(models, job)
+    kept: list[Tensor] = []
+
+    def work() -> None:
+        kept[:] = [models.transformer(noise, t, condition)]
+
     with peak() as memory:
-        seconds = timed(lambda: models.transformer(noise, t, condition))
-    made = models.transformer(noise, t, condition)
+        seconds = timed(work, REPEATS if width * height < LONG else 1)
+    made = kept[0]
     plain = PLAIN.setdefault((size, speakers), made)  # of the first placement: eager, sdpa
     error = float((made - plain).norm() / plain.norm())
     load = Load(told.windows, width, height, speakers, 4, 1)
@@ -213,9 +219,15 @@ def window(models: Models, size: tuple[int, int], layout: Layout, *, fp8: bool) 
 
 
 def measure(
-    path: str, decoder: AutoencoderKLWan, sizes: Sequence[tuple[int, int]], ceiling: float, say: Say
+    path: str,
+    decoder: AutoencoderKLWan,
+    sizes: Sequence[tuple[int, int]],
+    ceiling: float,
+    say: Say,
+    *,
+    long: bool,
 ) -> None:
-    """Measure one of PATHS."""
+    """Measure one of PATHS; with `long` also two speakers and a window of the largest size."""
     backend, compiled, fp8, offload = PATHS[path]
     gc.collect()
     torch.cuda.empty_cache()
@@ -224,34 +236,35 @@ def measure(
         in_fp8(net)
         compile_blocks(net)
     models = Models(net, decoder, Stills(decoder))
-    for size in sizes[:1] if offload else sizes:
+    for size in sizes if path == "fast" else sizes[:1]:
         say("forward", path=path, **forward(models, size, 1, ceiling))
-    if path == "fast":
-        say("forward", path=path, **forward(models, sizes[0], 2, ceiling))
     if path != "plain":
-        for size in sizes[:1] if offload else sizes[::2]:
-            say("window", path=path, **window(models, size, Layout(offload), fp8=fp8))
+        say("window", path=path, **window(models, sizes[0], Layout(offload), fp8=fp8))
+    if path == "fast" and long:
+        say("forward", path=path, **forward(models, sizes[0], 2, ceiling))
+        say("window", path=path, **window(models, sizes[-1], Layout(offload), fp8=fp8))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--paths", default=",".join(PATHS), help="which, with commas")
-    parser.add_argument("--quick", action="store_true", help="without 1280x720")
+    parser.add_argument("--sizes", default=",".join("{}x{}".format(*one) for one in SIZES))
+    parser.add_argument("--long", action="store_true", help="two speakers, a window of 1280x720")
     parser.add_argument("--out", help="write all lines to this file as JSON")
     options = parser.parse_args()
+    sizes = [tuple(map(int, size.split("x"))) for size in options.sizes.split(",")]
     lines: list[dict[str, Any]] = []
 
     def say(what: str, **values: Any) -> None:
         lines.append({"what": what, **values})
         print(json.dumps(lines[-1]), flush=True)
+        if options.out:
+            Path(options.out).write_text(json.dumps(lines, indent=1))
 
     say("machine", **facts(), gpu=torch.cuda.get_device_name(), torch=torch.__version__)
     ceiling, decoder = ceilings(say), vae()
     for path in options.paths.split(","):
-        measure(path, decoder, SIZES[:2] if options.quick else SIZES, ceiling, say)
-    if options.out:
-        with open(options.out, "w", encoding="utf-8") as file:  # noqa: PTH123
-            json.dump(lines, file, indent=1)
+        measure(path, decoder, sizes, ceiling, say, long=options.long)
 
 
 if __name__ == "__main__":

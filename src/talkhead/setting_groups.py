@@ -45,7 +45,6 @@ class Worker(Strict):
         360, gt=0, description="for that; less than RUNPOD_INIT_TIMEOUT of the endpoint"
     )
 
-
     @property
     def ready_s(self) -> float:
         """Return the seconds that a new child may take to be ready."""

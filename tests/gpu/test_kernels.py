@@ -11,6 +11,8 @@ from talkhead.models.attention import grid_rope
 
 pytestmark = [
     pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's own, of torch.jit
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # and of float32 on tensor cores
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 GRID = (3, 7, 5)

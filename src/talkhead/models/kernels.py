@@ -2,7 +2,8 @@
 
 One program makes one token, and reads from main memory once what kernels made of the plain
 definitions read two or three times. What is rounded on the way is rounded as in `elementwise`,
-which chooses between both. Sizes are compiled in, so that addresses are known to be aligned.
+which chooses between both. Sizes are compiled in, so that addresses are known to be aligned, and
+so are other numbers, which torch.compile would hand over in float64.
 """
 
 import torch
@@ -18,7 +19,7 @@ PART = 1024  # channels that a program works on at once
 
 @triton.jit
 def _norm(
-    x, change, gate, scale, shift, summed, normed, tokens, eps,
+    x, change, gate, scale, shift, summed, normed, tokens, EPS: tl.constexpr,
     ADDS: tl.constexpr, GATED: tl.constexpr, ADAPTIVE: tl.constexpr,
     DIM: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
@@ -39,7 +40,7 @@ def _norm(
         total += value
         squares += value * value
     mean = tl.sum(total, 0) / DIM
-    rate = tl.rsqrt(tl.maximum(tl.sum(squares, 0) / DIM - mean * mean, 0.0) + eps)
+    rate = tl.rsqrt(tl.maximum(tl.sum(squares, 0) / DIM - mean * mean, 0.0) + EPS)
     for start in tl.static_range(0, DIM, PART):
         value = (tl.load(summed + own + start).to(tl.float32) - mean) * rate  # near: just written
         if ADAPTIVE:
@@ -52,14 +53,14 @@ def _norm(
 
 @triton.jit
 def _rms(
-    x, weight, cos, sin, made, tokens, eps,
+    x, weight, cos, sin, made, tokens, EPS: tl.constexpr,
     HALF: tl.constexpr, TURNS: tl.constexpr, DIM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     channel = tl.arange(0, BLOCK)
     here = channel < DIM
     value = tl.load(x + row * DIM + channel, here, 0.0).to(tl.float32)
-    value = value * tl.rsqrt(tl.sum(value * value, 0) / DIM + eps)
+    value = value * tl.rsqrt(tl.sum(value * value, 0) / DIM + EPS)
     kind = made.dtype.element_ty
     value = value.to(kind) * tl.load(weight + channel, here, 0.0).to(kind)
     if TURNS:
@@ -71,13 +72,16 @@ def _rms(
 
 
 @triton.jit
-def _rounded(x, made, scales, most, least, DIM: tl.constexpr, BLOCK: tl.constexpr):
+def _rounded(
+    x, made, scales,
+    MOST: tl.constexpr, LEAST: tl.constexpr, DIM: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     channel = tl.arange(0, BLOCK)
     here = channel < DIM
     value = tl.load(x + row * DIM + channel, here, 0.0).to(tl.float32)
-    scale = tl.maximum(tl.max(tl.abs(value), 0) / most, least)
-    value = tl.minimum(tl.maximum(value / scale, -most), most)
+    scale = tl.maximum(tl.max(tl.abs(value), 0) / MOST, LEAST)
+    value = tl.minimum(tl.maximum(value / scale, -MOST), MOST)
     tl.store(made + row * DIM + channel, value.to(made.dtype.element_ty), here)
     tl.store(scales + row, scale)
 
@@ -110,7 +114,7 @@ def norm(
         summed,
         normed,
         tokens,
-        eps,
+        EPS=eps,
         ADDS=change is not None,
         GATED=gate is not None,
         ADAPTIVE=adaptive,
@@ -137,7 +141,7 @@ def rms(x: Tensor, weight: Tensor, eps: float, rope: Rope | None = None) -> Tens
         sin,
         made,
         tokens,
-        eps,
+        EPS=eps,
         HALF=1 if rope is None else cos.shape[-1],
         TURNS=rope is not None,
         DIM=dim,
@@ -158,6 +162,13 @@ def rounded(x: Tensor, most: float, least: float) -> tuple[Tensor, Tensor]:
     scales = torch.empty(rows, 1, dtype=torch.float32, device=x.device)
     block = triton.next_power_of_2(dim)
     _rounded[(rows,)](
-        x, made, scales, most, least, DIM=dim, BLOCK=block, num_warps=max(WARPS, block // 2048)
+        x,
+        made,
+        scales,
+        MOST=most,
+        LEAST=least,
+        DIM=dim,
+        BLOCK=block,
+        num_warps=max(WARPS, block // 2048),
     )
     return made, scales

@@ -54,9 +54,7 @@ def weigh(
     keep = checkpoint.keep_of(choice, placement.device)
     changed = set(checkpoint.changes_of(supplies.files, choice, sides).changes)
     held = held_of(found, keep, machine.itemsize, changed)
-    network = replace(
-        network, encoder=_encoder(supplies), held=held, compiled=placement.compiled
-    )
+    network = replace(network, encoder=_encoder(supplies), held=held, compiled=placement.compiled)
     layout = choose(load, network, asked, tiles, machine)
     notes = tuple(_notes(transformer(supplies.files, choice), choice, found, keep, changed))
     return Weighed(network, machine, layout, supplies.identity(files), notes)
