@@ -209,7 +209,7 @@ class Settings(BaseSettings):
         "auto", description="of neural engines; auto: fa3 on Hopper with fa3-fwd installed, or sdpa"
     )
     compile: bool = Field(
-        False, description="compile neural engines: slower to start, then a fifth faster"
+        False, description="compile neural engines: slower to start, then 30 % faster"
     )
     hf_cache: Path = Field(
         default_factory=_hf_cache, description="Hugging Face's cache; HF_HOME says where"

@@ -142,11 +142,12 @@ def old_payload(**more: Any) -> dict[str, Any]:
 
 def test_the_worker_is_killed_and_another_goes_on(weights: dict[str, str], tmp_path: Path) -> None:
     ground = Ground(tmp_path, **weights, TALKHEAD_ENGINE="infinitetalk", OMP_NUM_THREADS="1")
-    ground.env |= SMALL
+    ground.env |= {**SMALL, "TALKHEAD_WORKER__WARM_UP": "64x64"}
     with platform() as plane, working(ground, plane) as worker:
         peace = plane.end(plane.run(old_payload(id="peace")), 120)
         job = plane.run(old_payload(id="killed"))
         plane.until(lambda: committed(ground.jobs), "a segment", 120)
+        assert worker.lines("child.warm")
         worker.kill()
         plane.requeue(job)
         with working(ground, plane, "pod-2"):

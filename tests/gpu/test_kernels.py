@@ -23,11 +23,16 @@ def random(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
     return torch.randn(*shape, device="cuda").to(dtype)
 
 
+def apart(one: Tensor, other: Tensor) -> float:
+    """Return how far one is from the other, relative to it."""
+    return float((one.float() - other.float()).norm() / other.float().norm())
+
+
 def close(one: Tensor, other: Tensor) -> None:
-    """Within a rounding of bfloat16, which may go either way."""
+    """The same but for a few numbers of bfloat16 that were rounded the other way."""
     assert one.dtype == other.dtype
     assert one.shape == other.shape
-    torch.testing.assert_close(one.float(), other.float(), rtol=2**-7, atol=2**-8)
+    assert apart(one, other) < 1e-3
 
 
 def both(work: Callable[..., object], *given: object) -> tuple[object, object]:
@@ -83,7 +88,7 @@ def test_root_mean_squares_and_rotary_positions(dim: int, tokens: Tensor) -> Non
 def test_a_linear_layer_and_its_gelu(dim: int, tokens: Tensor) -> None:
     layer = nn.Linear(dim, 256, device="cuda", dtype=torch.bfloat16)
     plain, fused = both(lambda x: elementwise.linear_gelu(x, layer), tokens)
-    close(fused, plain)
+    assert apart(fused, plain) < 4e-3  # its sum is not rounded before the GELU
 
 
 @pytest.mark.skipif(
@@ -97,6 +102,5 @@ def test_linear_layers_in_fp8(dim: int, tokens: Tensor) -> None:
     tokens[0, 3] = 0  # a row without a largest number
     plain, fused = both(layer, tokens)
     exact = nn.functional.linear(tokens.float(), packed.wide(), layer.bias.float())
-    for made in (plain, fused):
-        assert ((made.float() - exact).norm() / exact.norm()) < 0.04
-    assert ((fused.float() - plain.float()).norm() / exact.norm()) < 0.01
+    assert apart(plain, exact) < 0.04
+    assert apart(fused, exact) < 1.05 * apart(plain, exact)

@@ -76,15 +76,15 @@ def write(folder: Path, **other: int) -> Files:
     }
 
 
-def install(root: Path, **other: int) -> dict[str, str]:
+def install(root: Path, *, pickles: bool = True, **other: int) -> dict[str, str]:
     """Write the same as their repositories have it, below a weights folder; return settings.
 
     The VAE and the encoders of text and picture come as official pickles, which have to be
-    converted. A manifest beside it leaves out the published sizes.
+    converted, unless they are not wanted. A manifest beside it leaves out the published sizes.
     """
     with TemporaryDirectory() as name:
         files = write(Path(name), **other)
-        for pickle, ours in PICKLED.items():
+        for pickle, ours in PICKLED.items() if pickles else ():
             torch.save(load_file(files.pop(ours)[0]), Path(name) / pickle)
             files[pickle] = (Path(name) / pickle,)
         for entry, paths in files.items():

@@ -4,9 +4,11 @@ import pytest
 
 from talkhead.engines.infinitetalk.estimates import (
     OVERHEAD,
+    Held,
     Layout,
     Load,
     Network,
+    _stream,
     peak,
     seconds,
     smaller,
@@ -14,6 +16,8 @@ from talkhead.engines.infinitetalk.estimates import (
 from talkhead.engines.infinitetalk.windows import plan_windows
 
 NETWORK = Network()
+COMPILED = Network(encoder=0, compiled=True)
+FP8 = Held(19_200_000_000, 18_570_000_000, 352_000_000)
 LOAD = Load(plan_windows(81), 832, 480, 1, 4, 1)
 
 
@@ -52,28 +56,41 @@ def test_memory_goes_down_with_offload_and_tiles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "layout", "measured"),
+    ("size", "layout", "network", "measured"),
     [
-        ((640, 640), Layout(), 44.2),
-        ((1280, 720), Layout(), 49.63),
+        ((640, 640), Layout(), COMPILED, 44.2),
+        ((1280, 720), Layout(), COMPILED, 49.63),
+        ((640, 640), Layout(offload=True), COMPILED, 6.87),
+        ((640, 640), Layout(), replace(COMPILED, held=FP8), 25.46),
     ],
 )
 def test_predicted_peaks_are_those_of_an_h200(
-    size: tuple[int, int], layout: Layout, measured: float
+    size: tuple[int, int], layout: Layout, network: Network, measured: float
 ) -> None:
     """Measured by benchmarks/infinitetalk_h200.py, without what CUDA takes for itself."""
     load = replace(LOAD, width=size[0], height=size[1])
-    predicted = peak(load, NETWORK, layout, 2).device - OVERHEAD
+    predicted = peak(load, network, layout, 2).device - OVERHEAD
     assert predicted / 1e9 == pytest.approx(measured, rel=0.03)
+
+
+def test_compiled_blocks_hold_less() -> None:
+    eager = replace(COMPILED, compiled=False)
+    waiting = Layout(offload=True)
+    assert peak(LOAD, COMPILED, waiting, 2).device < peak(LOAD, eager, waiting, 2).device
+
+
+def test_keys_of_sound_count_where_a_picture_is_small() -> None:
+    """One speaker's are made for every head, as wide as the network; two speakers' are not."""
+    small, wide = replace(LOAD, width=256, height=256), replace(LOAD, width=1280, height=720)
+    folded = 2 * 21 * 32 * 40 * 5120  # twice, latent frames, tokens, heads, channels
+    assert _stream(small, COMPILED) > max(folded, _stream(replace(small, speakers=2), COMPILED))
+    assert _stream(wide, COMPILED) == _stream(replace(wide, speakers=2), COMPILED)
 
 
 def test_the_encoder_of_text_is_the_peak_of_small_cards() -> None:
     waiting = replace(LOAD, width=640, height=640)
     whole = peak(waiting, NETWORK, Layout(offload=True), 2).device
     assert whole == OVERHEAD + NETWORK.encoder * 2
-    # 6.88 GB were measured with compiled blocks, which hold less
-    without = peak(waiting, replace(NETWORK, encoder=0), Layout(offload=True), 2).device
-    assert 6.88e9 < without - OVERHEAD < 8e9
 
 
 def test_smaller_sizes_keep_the_aspect() -> None:

@@ -20,6 +20,7 @@ from talkhead.engines.infinitetalk.transformer import (
 )
 from talkhead.errors import Code, TalkheadError
 from talkhead.models.loading import Source, load, targets
+from talkhead.models.quantised import QuantLinear, quantise
 
 TIME = torch.tensor([537.25])
 
@@ -46,6 +47,21 @@ def latents(seed: int = 1) -> Tensor:
 
 def refuse(*_given: Any, **_named: Any) -> Any:
     raise AssertionError("not needed")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_one_speakers_sound_is_attended_to_as_ever(*, packed: bool) -> None:
+    """The order of products is another; turned by nothing, queries give the same the usual way."""
+    layer = blocks.AudioAttention(24, 3, "sdpa").requires_grad_(False)
+    if packed:
+        layer.to_q = QuantLinear(quantise(layer.to_q.weight, "int8"), layer.to_q.bias)
+        layer.to_out = QuantLinear(quantise(layer.to_out.weight, "int8"), layer.to_out.bias)
+    made = torch.Generator().manual_seed(4)
+    x = torch.randn(2, 5 * 6, 24, generator=made)  # 5 latent frames of 6 tokens
+    key, value = torch.randn(2, 2, 5, 4, 3, 8, generator=made)
+    sound = blocks.KeyValue(key, value)
+    usual = layer(x, sound, torch.zeros(2, 5 * 6))
+    torch.testing.assert_close(layer(x, sound, None), usual, rtol=1e-5, atol=1e-6)
 
 
 def test_one_speaker_needs_no_map(
