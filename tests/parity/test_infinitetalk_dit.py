@@ -9,8 +9,9 @@ from torch import Tensor
 from parity.goldens import read, under
 from support import infinitetalk
 from talkhead.engines.infinitetalk import blocks, routing
-from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer, sinusoid
+from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.models.attention import Rope, grid_rope, line_rope, rotate
+from talkhead.models.wan_transformer import sinusoid
 
 DIT = 1e-5
 

@@ -1,8 +1,6 @@
-"""The layers of InfiniteTalk's transformer: audio tokens, keys and values, one block.
+"""The layers that InfiniteTalk adds to Wan 2.1: audio tokens, their keys and values, a block.
 
-InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9) on Wan 2.1. What a block
-attends to beside the video itself does not change while a window is sampled, so its keys and values
-are made by layers of their own (`TokenKeys`, `AudioKeys`), once, and the block takes them.
+InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9).
 """
 
 from typing import NamedTuple
@@ -19,19 +17,10 @@ from talkhead.models.elementwise import (
     add_gated,
     add_layer_norm,
     layer_norm,
-    linear_gelu,
     product,
-    rms_norm,
-    rms_rope,
 )
 from talkhead.models.quantised import matrix
-
-
-class KeyValue(NamedTuple):
-    """Keys and values of one attention, each (b, tokens, heads, d), with frames before tokens."""
-
-    key: Tensor
-    value: Tensor
+from talkhead.models.wan_blocks import FeedForward, KeyValue, SelfAttention, TokenAttention
 
 
 class Attended(NamedTuple):
@@ -103,22 +92,6 @@ def grouped(audio: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return first, later
 
 
-class TokenKeys(nn.Module):
-    """Makes one block's keys and values of text or image tokens."""
-
-    def __init__(self, dim: int, heads: int, eps: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_k = nn.Linear(dim, dim)
-        self.to_v = nn.Linear(dim, dim)
-        self.norm = nn.RMSNorm(dim, eps)
-
-    def forward(self, tokens: Tensor) -> KeyValue:
-        """Return keys and values of tokens (b, m, dim)."""
-        key = rms_norm(self.to_k(tokens), self.norm)
-        return KeyValue(split(key, self.heads), split(self.to_v(tokens), self.heads))
-
-
 class AudioKeys(nn.Module):
     """Makes one block's keys and values of audio tokens."""
 
@@ -133,45 +106,6 @@ class AudioKeys(nn.Module):
         if positions is not None:
             key = rotate(key, line_rope(positions, key.shape[-1]))
         return KeyValue(key, value)
-
-
-class SelfAttention(nn.Module):
-    """Attention of the video's tokens to each other."""
-
-    def __init__(self, dim: int, heads: int, eps: float, backend: str) -> None:
-        super().__init__()
-        self.heads, self.backend = heads, backend
-        self.to_q = nn.Linear(dim, dim)
-        self.to_k = nn.Linear(dim, dim)
-        self.to_v = nn.Linear(dim, dim)
-        self.to_out = nn.Linear(dim, dim)
-        self.norm_q = nn.RMSNorm(dim, eps)
-        self.norm_k = nn.RMSNorm(dim, eps)
-
-    def forward(self, x: Tensor, rope: Rope) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the attention of x (b, n, dim), and its roped queries and keys (b, n, h, d)."""
-        query = rms_rope(self.to_q(x), self.norm_q, self.heads, rope)
-        key = rms_rope(self.to_k(x), self.norm_k, self.heads, rope)
-        mixed = attend(query, key, split(self.to_v(x), self.heads), self.backend)
-        return self.to_out(mixed.flatten(2)), query, key
-
-
-class TokenAttention(nn.Module):
-    """Attention of the video's tokens to those of text and image, which share the queries."""
-
-    def __init__(self, dim: int, heads: int, eps: float, backend: str) -> None:
-        super().__init__()
-        self.heads, self.backend = heads, backend
-        self.to_q = nn.Linear(dim, dim)
-        self.to_out = nn.Linear(dim, dim)
-        self.norm_q = nn.RMSNorm(dim, eps)
-
-    def forward(self, x: Tensor, text: KeyValue, image: KeyValue) -> Tensor:
-        """Return (b, n, dim) of x (b, n, dim)."""
-        query = split(rms_norm(self.to_q(x), self.norm_q), self.heads)
-        mixed = attend(query, *text, self.backend) + attend(query, *image, self.backend)
-        out: Tensor = self.to_out(mixed.flatten(2))
-        return out
 
 
 class AudioAttention(nn.Module):
@@ -216,20 +150,6 @@ def by_heads(tokens: Tensor, weight: Tensor) -> Tensor:
     """Return (f, m * heads, dim): tokens (f, m, heads, d), each by its head's (heads, d, dim)."""
     made = torch.bmm(tokens.flatten(0, 1).transpose(0, 1), weight)  # (heads, f * m, dim)
     return made.transpose(0, 1).reshape(len(tokens), -1, weight.shape[2])
-
-
-class FeedForward(nn.Module):
-    """Two linear layers and a GELU."""
-
-    def __init__(self, dim: int, inner: int) -> None:
-        super().__init__()
-        self.to_inner = nn.Linear(dim, inner)
-        self.to_out = nn.Linear(inner, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (b, n, dim) of x (b, n, dim)."""
-        out: Tensor = self.to_out(linear_gelu(x, self.to_inner))
-        return out
 
 
 class TalkBlock(nn.Module):

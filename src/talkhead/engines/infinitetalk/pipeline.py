@@ -16,10 +16,9 @@ from torch import Tensor
 
 from talkhead.engines import Arrays, Frames, Picture, Tick
 from talkhead.engines.infinitetalk.audio import Features, audio_windows
-from talkhead.engines.infinitetalk.blocks import KeyValue
 from talkhead.engines.infinitetalk.conditioning import condition, pixels
 from talkhead.engines.infinitetalk.noise import official_noise, window_noise
-from talkhead.engines.infinitetalk.transformer import Condition, InfiniteTalkTransformer, Keys
+from talkhead.engines.infinitetalk.transformer import Condition, InfiniteTalkTransformer
 from talkhead.engines.infinitetalk.upstream import Upstream
 from talkhead.engines.infinitetalk.windows import Window, chunks, latent_frames
 from talkhead.models import schedule, stepcache, wan_vae
@@ -27,6 +26,8 @@ from talkhead.models.color import ColorStats, color_stats, match_color
 from talkhead.models.guidance import Averages, combine, combine_projected
 from talkhead.models.passes import Guidance, Pass, Projection, passes_needed
 from talkhead.models.vae_sizes import Tiles
+from talkhead.models.wan_blocks import KeyValue
+from talkhead.models.wan_transformer import Keys
 from talkhead.models.wan_vae import Stills
 
 Conditions = Mapping[Pass, Condition]  # of the passes that each step runs

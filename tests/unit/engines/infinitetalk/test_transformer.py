@@ -21,6 +21,7 @@ from talkhead.engines.infinitetalk.transformer import (
 from talkhead.errors import Code, TalkheadError
 from talkhead.models.loading import Source, load, targets
 from talkhead.models.quantised import QuantLinear, quantise
+from talkhead.models.wan_blocks import KeyValue
 
 TIME = torch.tensor([537.25])
 
@@ -59,7 +60,7 @@ def test_one_speakers_sound_is_attended_to_as_ever(*, packed: bool) -> None:
     made = torch.Generator().manual_seed(4)
     x = torch.randn(2, 5 * 6, 24, generator=made)  # 5 latent frames of 6 tokens
     key, value = torch.randn(2, 2, 5, 4, 3, 8, generator=made)
-    sound = blocks.KeyValue(key, value)
+    sound = KeyValue(key, value)
     usual = layer(x, sound, torch.zeros(2, 5 * 6))
     torch.testing.assert_close(layer(x, sound, None), usual, rtol=1e-5, atol=1e-6)
 
