@@ -20,7 +20,7 @@ from talkhead.engines.infinitetalk.pipeline import Inputs, Job, Made, Models, Se
 from talkhead.engines.infinitetalk.upstream import OFFICIAL
 from talkhead.engines.infinitetalk.windows import plan_windows
 from talkhead.models.passes import Guidance, Pass, Projection
-from talkhead.models.wan_vae import Stills
+from talkhead.models.wan_vae import Stills, levels
 from talkhead.models.wan_vae_files import load_vae
 
 LATENTS = 1e-3
@@ -190,7 +190,7 @@ def test_frames(models: Models, run: Run, name: str) -> None:
         for window, made in zip(run.job.inputs.windows, run.made, strict=True):
             frames = torch.cat(list(pipeline.shown(models, run.job, made.latents)))
             pieces.append(frames[window.seen : window.seen + window.fresh])
-            assert np.array_equal(made.frames, pipeline.levels(pieces[-1]))
+            assert np.array_equal(made.frames, levels(pieces[-1]))
     video = torch.cat(pieces).transpose(0, 1) * 2 - 1
     every = 1 if f"{name}.video" in TENSORS else 3
     wanted = TENSORS[f"{name}.video" if every == 1 else f"{name}.video_every3"]

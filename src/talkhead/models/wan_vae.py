@@ -10,9 +10,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from talkhead.models.vae_sizes import RATIO, STRIDE, Tiles
@@ -89,6 +91,18 @@ class Stills:
         while len(self.kept) > self.size:
             self.kept.popitem(last=False)
         return self.kept[key]
+
+
+def pixels(picture: NDArray[np.uint8]) -> Tensor:
+    """Return f32 (3, height, width) in -1..1 of a picture (height, width, 3)."""
+    return torch.tensor(picture).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def levels(frames: Tensor) -> NDArray[np.uint8]:
+    """Return uint8 (n, h, w, 3) of frames f32 (n, 3, h, w) in 0..1, rounded."""
+    whole = (frames * 255).round().clamp(0, 255).to(torch.uint8)
+    made: NDArray[np.uint8] = whole.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return made
 
 
 def channels_last(model: nn.Module) -> None:

@@ -32,7 +32,6 @@ from talkhead.engines.infinitetalk.choice import (
     Files,
     transformer,
 )
-from talkhead.engines.infinitetalk.conditioning import pixels
 from talkhead.engines.infinitetalk.loudness import match_loudness
 from talkhead.engines.infinitetalk.pipeline import Models
 from talkhead.engines.infinitetalk.presets import LORAS
@@ -43,7 +42,7 @@ from talkhead.models.attention import choose_backend
 from talkhead.models.loading import Source, load, shapes_of, stored
 from talkhead.models.placement import Placement, settle, target_of
 from talkhead.models.quantised import Keep
-from talkhead.models.wan_vae import Stills
+from talkhead.models.wan_vae import Stills, pixels
 from talkhead.models.wan_vae_files import load_vae
 
 Features = NDArray[np.float32]

@@ -9,17 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from talkhead.engines import Box, Picture
+from talkhead.engines import Box
 from talkhead.engines.infinitetalk.windows import FRAMES_PER_LATENT
 
 MULTIPLE = 16  # pixels: 8 to a latent, 2 latents to a token
 PATCH = 2  # latents to a token, each way
 MARGIN = 0.05  # of a half picture, around a speaker of whom no box is known
-
-
-def pixels(picture: Picture) -> Tensor:
-    """Return f32 (3, height, width) in -1..1 of a picture."""
-    return torch.tensor(picture).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def speaker_boxes(height: int, width: int) -> tuple[Box, Box]:

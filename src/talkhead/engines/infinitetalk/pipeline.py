@@ -16,19 +16,20 @@ from torch import Tensor
 
 from talkhead.engines import Arrays, Frames, Picture, Tick
 from talkhead.engines.infinitetalk.audio import Features, audio_windows
-from talkhead.engines.infinitetalk.conditioning import condition, pixels
+from talkhead.engines.infinitetalk.conditioning import condition
 from talkhead.engines.infinitetalk.noise import official_noise, window_noise
 from talkhead.engines.infinitetalk.transformer import Condition, InfiniteTalkTransformer
 from talkhead.engines.infinitetalk.upstream import Upstream
 from talkhead.engines.infinitetalk.windows import Window, chunks, latent_frames
-from talkhead.models import schedule, stepcache, wan_vae
+from talkhead.models import sampling, schedule, stepcache, wan_vae
 from talkhead.models.color import ColorStats, color_stats, match_color
 from talkhead.models.guidance import Averages, combine, combine_projected
 from talkhead.models.passes import Guidance, Pass, Projection, passes_needed
+from talkhead.models.sampling import Steps
 from talkhead.models.vae_sizes import Tiles
 from talkhead.models.wan_blocks import KeyValue
 from talkhead.models.wan_transformer import Keys
-from talkhead.models.wan_vae import Stills
+from talkhead.models.wan_vae import Stills, pixels
 
 Conditions = Mapping[Pass, Condition]  # of the passes that each step runs
 VOICED = (Pass.BOTH, Pass.AUDIO)  # the passes that hear the speech; the others hear silence
@@ -142,28 +143,16 @@ def denoise(
     start: tuple[Tensor, Tensor],
     tick: Tick,
 ) -> Tensor:
-    """Return the clean latents f32 (16, t, h, w) from noise and the prefix that is known of them.
+    """Return the clean latents f32 (16, t, h, w) from noise and what is known of them."""
+    averages = Averages()
 
-    Both are f32 (16, ., h, w), the prefix as long as it is known. Passes run one after the other.
-    """
-    noise, prefix = (part[None] for part in start)
-    latents = schedule.keep_prefix(noise, prefix)
-    averages, changes = Averages(), dict[Pass, Tensor]()
-    steps = job.settings.steps
-    tick(0, steps)
-    for step in range(steps):
-        t = job.times[step : step + 1].to(latents.device)
-        outputs: dict[Pass, Tensor] = {}
-        for name, told in conditions.items():
-            if all(job.computed):
-                outputs[name] = net(latents, t, told)
-            else:
-                change = None if job.computed[step] else changes[name]
-                outputs[name], changes[name] = net.sample(latents, t, told, change)
+    def guided(outputs: Mapping[Pass, Tensor]) -> Tensor:
+        nonlocal averages
         velocity, averages = _guided(outputs, job.settings, averages)
-        latents = schedule.step(latents, velocity, job.times, step, prefix)
-        tick(step + 1, steps)
-    return latents[0]
+        return velocity
+
+    steps = Steps(job.times, job.computed)
+    return sampling.denoise(net, conditions, steps, guided, start, tick)
 
 
 def decode(models: Models, job: Job, index: int, latents: Tensor, tick: Tick) -> Made:
@@ -177,7 +166,7 @@ def decode(models: Models, job: Job, index: int, latents: Tensor, tick: Tick) ->
     frames: list[Frames] = []
     last: list[Tensor] = []
     for piece in shown(models, job, latents):
-        frames.append(levels(piece))
+        frames.append(wan_vae.levels(piece))
         if overlap:
             last = [torch.cat([*last, piece])[-overlap:]]
         if sum(map(len, frames)) >= seen + fresh:
@@ -226,13 +215,6 @@ def generate(
         left = {} if prefix is None else {"prefix": prefix.float().cpu().numpy()}
         yield done.frames, {"window": np.asarray(index + 1), **left}
         tick(before + fresh, sum(made))
-
-
-def levels(frames: Tensor) -> Frames:
-    """Return uint8 (n, h, w, 3) of frames f32 (n, 3, h, w) in 0..1, rounded."""
-    whole = (frames * 255).round().clamp(0, 255).to(torch.uint8)
-    made: Frames = whole.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return made
 
 
 def _passes(settings: Settings) -> tuple[Pass, ...]:

@@ -5,6 +5,7 @@ import torch
 from talkhead.engines import Box, Bucket, choose_bucket
 from talkhead.engines.infinitetalk import conditioning
 from talkhead.engines.infinitetalk.sizes import BUCKETS_480, BUCKETS_720
+from talkhead.models.wan_vae import pixels
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_buckets_are_sizes_the_network_takes(buckets: tuple[Bucket, ...], count:
 def test_pixels() -> None:
     picture = np.zeros((2, 4, 3), np.uint8)
     picture[0, 1] = (255, 0, 127)
-    made = conditioning.pixels(picture)
+    made = pixels(picture)
     assert made.shape == (3, 2, 4)
     assert made[:2, 0, 1].tolist() == [1, -1]
 

@@ -14,6 +14,7 @@ from talkhead.engines.infinitetalk import pipeline
 from talkhead.engines.infinitetalk.pipeline import Inputs, Models, Settings
 from talkhead.engines.infinitetalk.upstream import OFFICIAL
 from talkhead.engines.infinitetalk.windows import plan_windows
+from talkhead.models import wan_vae
 from talkhead.models.passes import Guidance, Projection
 from talkhead.models.vae_sizes import Tiles
 from talkhead.models.wan_vae import Stills
@@ -187,13 +188,13 @@ def test_frames_past_the_end_are_not_decoded(
     models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pieces: list[int] = []
-    levels = pipeline.levels
+    levels = wan_vae.levels
 
     def count(frames: torch.Tensor) -> Frames:
         pieces.append(len(frames))
         return levels(frames)
 
-    monkeypatch.setattr(pipeline, "levels", count)
+    monkeypatch.setattr(wan_vae, "levels", count)
     assert len(ran(models, made_of(6), PLAIN)) == 6
     assert pieces == [1, 4, 4]
 
@@ -202,9 +203,9 @@ def test_step_cache_leaves_blocks_out(models: Models, monkeypatch: pytest.Monkey
     inputs, settings = made_of(17), replace(PLAIN, steps=9, guidance=BOTH)
     plain = ran(models, inputs, settings)
     blocks: list[int] = []
-    original = models.transformer._blocks
+    original = models.transformer.through
     monkeypatch.setattr(
-        models.transformer, "_blocks", lambda *given: (blocks.append(1), original(*given))[1]
+        models.transformer, "through", lambda *given: (blocks.append(1), original(*given))[1]
     )
     # a threshold that nothing stays below computes everything, in the same numbers
     assert np.array_equal(plain, ran(models, inputs, replace(settings, teacache_threshold=0.0)))
