@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
 from _machine import facts
-from talkhead.engines.infinitetalk import estimates, pipeline
+from talkhead.engines.infinitetalk import pipeline
 from talkhead.engines.infinitetalk.conditioning import grid_masks, speaker_boxes, speaker_masks
-from talkhead.engines.infinitetalk.estimates import Held, Layout, Load, Network
 from talkhead.engines.infinitetalk.pipeline import Inputs, Models, Settings
+from talkhead.engines.infinitetalk.published import NETWORK, load_for
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.engines.infinitetalk.windows import plan_windows
+from talkhead.models import estimates
+from talkhead.models.estimates import Held, Layout
 from talkhead.models.passes import Guidance
 from talkhead.models.placement import Placement, compile_blocks, settle, target_of
 from talkhead.models.quantised import Keep, QuantLinear, quantise
@@ -166,8 +169,8 @@ def forward(models: Models, size: tuple[int, int], speakers: int, ceiling: float
     made = kept[0]
     plain = PLAIN.setdefault((size, speakers), made)  # of the first placement: eager, sdpa
     error = float((made - plain).norm() / plain.norm())
-    load = Load(told.windows, width, height, speakers, 4, 1)
-    flops = Network().pass_flops(load.tokens(81), speakers)
+    load = load_for(told.windows, size, 4, 1, speakers)
+    flops = NETWORK.pass_flops(load.tokens(81), load.others)
     return {
         "size": f"{width}x{height}",
         "speakers": speakers,
@@ -202,10 +205,10 @@ def window(models: Models, size: tuple[int, int], layout: Layout, *, fp8: bool) 
             end = time.perf_counter()
     begun = marks[0][1]
     sampled = next(at for step, at in marks if step == settings.steps)
-    load = Load(told.windows, *size, 1, 4, 1)
+    load = load_for(told.windows, size, 4, 1)
     held = Held(19_200_000_000, 18_570_000_000, 352_000_000) if fp8 else None  # a byte a number
     # the encoder of text is not here
-    network = Network(encoder=0, held=held, compiled=True)
+    network = replace(NETWORK, encoder=0, held=held, compiled=True)
     predicted = estimates.peak(load, network, layout, 2).device - estimates.OVERHEAD
     return {
         "size": "{}x{}".format(*size),

@@ -5,7 +5,7 @@ each going on from the last frames of the one before (`generate`). torch is load
 not by this module, so that planning without weights stays cheap.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,15 @@ from talkhead.engines import (
     Tick,
     cut_segments,
 )
-from talkhead.engines.infinitetalk import estimates, fitting, presets
+from talkhead.engines.infinitetalk import presets
 from talkhead.engines.infinitetalk.choice import Choice, choice_of, located
-from talkhead.engines.infinitetalk.estimates import Layout, Load, Network
+from talkhead.engines.infinitetalk.published import NETWORK
 from talkhead.engines.infinitetalk.sizes import BUCKETS_480, BUCKETS_720
 from talkhead.engines.infinitetalk.upstream import OFFICIAL, Upstream
-from talkhead.engines.infinitetalk.windows import FPS, chunks
+from talkhead.engines.infinitetalk.windows import FPS, Window, chunks
 from talkhead.errors import Code, TalkheadError
+from talkhead.models import estimates, fitting
+from talkhead.models.estimates import Layout, Load
 
 if TYPE_CHECKING:
     from talkhead.engines.infinitetalk.pipeline import Models
@@ -78,9 +80,11 @@ class InfiniteTalk:
         """
         asked = _settled(probe.options, probe, (probe.width, probe.height))
         load = presets.load_of(asked, probe.frames, (probe.width, probe.height), probe.speakers)
-        weighed, warnings = self._weighed(asked, load, probe.memory)
+        choice = choice_of(asked, probe.speakers)
+        weighed, warnings = self._weighed(choice, load, probe.memory, asked["vae_tiling"])
+        windows = presets.windows_of(asked, probe.frames)
         device, itemsize = "cuda", 2
-        network = Network().quantised(itemsize) if asked["quant"] else Network()
+        network = NETWORK.quantised(itemsize) if asked["quant"] else NETWORK
         layout = Layout(probe.memory.offload == "block")
         if weighed:
             network, layout = weighed.network, weighed.layout
@@ -91,13 +95,13 @@ class InfiniteTalk:
             height=probe.height,
             fps=probe.fps,
             frames=probe.frames,
-            segments=cut_segments(chunks(load.windows), probe.fps),
-            windows=tuple(window.size for window in load.windows),
+            segments=cut_segments(chunks(windows), probe.fps),
+            windows=load.windows,
             seconds=estimates.seconds(load, network, device, itemsize),
             memory_bytes=estimates.peak(load, network, layout, itemsize).device,
             estimated=probe.estimated,
             warnings=tuple(warnings),
-            moments=_moments(asked, load, probe.source_fps),
+            moments=_moments(asked, windows, probe.source_fps),
             weights=weighed.identity if weighed else "",
         )
 
@@ -160,16 +164,16 @@ class InfiniteTalk:
         def loading(_done: int, _total: int) -> None:
             tick(0, plan.frames)  # time goes by, and no frame is made
 
-        load = presets.load_of(asked, plan.frames, (plan.width, plan.height), len(inputs.speech))
-        models = self._loaded(asked, load, loading)
+        speakers = len(inputs.speech)
+        load = presets.load_of(asked, plan.frames, (plan.width, plan.height), speakers)
+        models = self._loaded(choice_of(asked, speakers), load, asked, loading)
         for frames, left in pipeline.generate(models, inputs, settings_of(asked), state, tick):
             yield Chunk(frames, left)
 
     def _weighed(
-        self, asked: Mapping[str, Any], load: Load, memory: Fitting
+        self, choice: Choice, load: Load, memory: Fitting, tiles: bool | None
     ) -> tuple["Weighed | None", list[str]]:
         """Return how a job fits here, None without its weights, and what to tell of it."""
-        choice, tiles = choice_of(asked, load.speakers), asked["vae_tiling"]
         try:
             located(self.supplies.files, choice)
         except TalkheadError as error:
@@ -180,13 +184,12 @@ class InfiniteTalk:
         from talkhead.engines.infinitetalk import weighing  # noqa: PLC0415 (torch)
 
         weighed = weighing.weigh(self.supplies, choice, load, memory, tiles)
-        return weighed, [*weighed.notes, *fitting.told(weighed.layout, memory, tiles)]
+        return weighed, [*weighed.notes, *fitting.told(weighed.layout, memory.offload, tiles)]
 
-    def _loaded(self, asked: Mapping[str, Any], load: Load, tick: Tick) -> "Models":
+    def _loaded(self, choice: Choice, load: Load, asked: Mapping[str, Any], tick: Tick) -> "Models":
         """Return the networks of a job; those of the last one, where they are the same."""
         from talkhead.engines.infinitetalk import checkpoint, weighing  # noqa: PLC0415 (torch)
 
-        choice = choice_of(asked, load.speakers)
         memory = Fitting(asked["offload"])
         layout = weighing.weigh(self.supplies, choice, load, memory, asked["vae_tiling"]).layout
         if (choice, layout.offload) not in self._models:
@@ -208,11 +211,11 @@ def _settled(options: Any, request: Probe | Inputs, size: tuple[int, int]) -> di
 
 
 def _moments(
-    asked: Mapping[str, Any], load: Load, source_fps: Fraction | None
+    asked: Mapping[str, Any], windows: Sequence[Window], source_fps: Fraction | None
 ) -> tuple[float, ...]:
     """Return when in its source each window looks; the official code counts frames instead."""
     if source_fps is None:
         return (0.0,)
     upstream = OFFICIAL if asked["official"] else Upstream()
     rate = source_fps if upstream.source_by_index else FPS
-    return tuple(float(window.start / rate) for window in load.windows)
+    return tuple(float(window.start / rate) for window in windows)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from talkhead.engines.infinitetalk.windows import Window, latent_frames
+from talkhead.engines.infinitetalk.windows import Window
+from talkhead.models.vae_sizes import latent_frames
 
 Shape = tuple[int, int, int]  # channels, rows and columns of latents
 

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from talkhead.engines import Quality
-from talkhead.engines.infinitetalk.estimates import Load
+from talkhead.engines.infinitetalk.published import load_for
 from talkhead.engines.infinitetalk.windows import Window, plan_windows
+from talkhead.models.estimates import Load
 from talkhead.models.passes import Guidance, passes_needed
 
 LARGE = 640 * 960  # pixels, from which on the network's larger training size is meant
@@ -75,15 +76,9 @@ def settled(
 def load_of(asked: Mapping[str, Any], frames: int, size: tuple[int, int], speakers: int) -> Load:
     """Return what a job with these settings asks of the network; `size` is width and height."""
     guidance = Guidance(asked["text_guidance"], asked["audio_guidance"])
-    return Load(
-        windows=windows_of(asked, frames),
-        width=size[0],
-        height=size[1],
-        speakers=speakers,
-        steps=asked["steps"],
-        passes=len(passes_needed(guidance, projected=asked["apg"])),
-        cached_steps=asked["teacache_threshold"] is not None,
-    )
+    passes = len(passes_needed(guidance, projected=asked["apg"]))
+    load = load_for(windows_of(asked, frames), size, asked["steps"], passes, speakers)
+    return replace(load, cached_steps=asked["teacache_threshold"] is not None)
 
 
 def windows_of(asked: Mapping[str, Any], frames: int) -> tuple[Window, ...]:

@@ -17,10 +17,11 @@ from talkhead.engines.infinitetalk.choice import (
     located,
     transformer,
 )
-from talkhead.engines.infinitetalk.estimates import Held, Layout, Load, Network
-from talkhead.engines.infinitetalk.fitting import Machine, choose
+from talkhead.engines.infinitetalk.published import MATRICES
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.errors import TalkheadError
+from talkhead.models.estimates import Held, Layout, Load, Network
+from talkhead.models.fitting import Machine, choose
 from talkhead.models.formats import Entry, Kind, shapes
 from talkhead.models.loading import described
 from talkhead.models.placement import HOST, Placement, available
@@ -55,7 +56,7 @@ def weigh(
     changed = set(checkpoint.changes_of(supplies.files, choice, sides).changes)
     held = held_of(found, keep, machine.itemsize, changed)
     network = replace(network, encoder=_encoder(supplies), held=held, compiled=placement.compiled)
-    layout = choose(load, network, asked, tiles, machine)
+    layout = choose(load, network, asked.offload, tiles, machine)
     notes = tuple(_notes(transformer(supplies.files, choice), choice, found, keep, changed))
     return Weighed(network, machine, layout, supplies.identity(files), notes)
 
@@ -134,6 +135,7 @@ def network_of(found: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -
         streamed=streamed,
         block=max(blocks.values()),
         heads=sizes["num_attention_heads"],
+        matrices=MATRICES,
     )
 
 

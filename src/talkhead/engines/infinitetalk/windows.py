@@ -49,8 +49,3 @@ def plan_windows(
 def chunks(windows: Sequence[Window]) -> tuple[int, ...]:
     """Return how many new frames each window yields: what segments are cut along."""
     return tuple(window.fresh for window in windows)
-
-
-def latent_frames(frames: int) -> int:
-    """Return how many latent frames hold 4n + 1 frames; what is over is lost."""
-    return 1 + (frames - 1) // FRAMES_PER_LATENT

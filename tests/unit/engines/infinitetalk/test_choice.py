@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from support.installation import finder
-from talkhead.engines.infinitetalk import estimates
 from talkhead.engines.infinitetalk.choice import (
     ADAPTERS,
     BLOCKS,
@@ -22,6 +21,7 @@ from talkhead.engines.infinitetalk.choice import (
     transformer,
     ways,
 )
+from talkhead.engines.infinitetalk.published import NETWORK
 from talkhead.errors import Code, TalkheadError
 from talkhead.weights import manifest
 
@@ -101,7 +101,6 @@ def test_two_speakers_have_their_own() -> None:
 
 
 def test_quantised_weights_take_half() -> None:
-    network = estimates.Network()
-    plain, less = network.weights(2), network.quantised(2).weights(2)
+    plain, less = NETWORK.weights(2), NETWORK.quantised(2).weights(2)
     assert less.whole < 0.52 * plain.whole
     assert (less.streamed, less.block) == (plain.streamed // 2, plain.block // 2)

@@ -12,10 +12,10 @@ from support import installation
 from talkhead.engines import Arrays, Box, Chunk, Face, Fitting, Inputs, Plan, Probe, Speaker
 from talkhead.engines.infinitetalk import InfiniteTalk, checkpoint, weighing
 from talkhead.engines.infinitetalk.choice import Choice
-from talkhead.engines.infinitetalk.estimates import Layout
 from talkhead.engines.infinitetalk.options import Options
 from talkhead.engines.infinitetalk.prepared import read, settings_of
 from talkhead.errors import Code, TalkheadError
+from talkhead.models.estimates import Layout
 from talkhead.models.passes import Guidance
 
 WIDTH, HEIGHT, FRAMES = 48, 32, 70

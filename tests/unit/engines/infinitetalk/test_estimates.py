@@ -2,7 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from talkhead.engines.infinitetalk.estimates import (
+from talkhead.engines.infinitetalk.published import NETWORK, SOUND, load_for
+from talkhead.engines.infinitetalk.windows import plan_windows
+from talkhead.models.estimates import (
     OVERHEAD,
     Held,
     Layout,
@@ -13,12 +15,12 @@ from talkhead.engines.infinitetalk.estimates import (
     seconds,
     smaller,
 )
-from talkhead.engines.infinitetalk.windows import plan_windows
 
-NETWORK = Network()
-COMPILED = Network(encoder=0, compiled=True)
+COMPILED = replace(NETWORK, encoder=0, compiled=True)
 FP8 = Held(19_200_000_000, 18_570_000_000, 352_000_000)
-LOAD = Load(plan_windows(81), 832, 480, 1, 4, 1)
+LOAD = load_for(plan_windows(81), (832, 480), 4, 1)
+LONG = tuple(window.size for window in plan_windows(225))
+TWO = {"sound": 2 * SOUND, "folded": False}
 
 
 @pytest.mark.parametrize(
@@ -28,14 +30,14 @@ LOAD = Load(plan_windows(81), 832, 480, 1, 4, 1)
 def test_operations_of_a_pass(width: int, height: int, teraflops: float) -> None:
     """The figures of the official network at 81 frames, counted by hand."""
     tokens = replace(LOAD, width=width, height=height).tokens(81)
-    assert NETWORK.pass_flops(tokens) / 1e12 == pytest.approx(teraflops, rel=0.01)
+    assert NETWORK.pass_flops(tokens, LOAD.others) / 1e12 == pytest.approx(teraflops, rel=0.01)
 
 
 def test_work_grows_with_windows_steps_and_passes() -> None:
     def taken(**more: object) -> float:
         return seconds(replace(LOAD, **more), NETWORK, "cuda", 2)
 
-    for more in ({"steps": 8}, {"passes": 2}, {"windows": plan_windows(225)}):
+    for more in ({"steps": 8}, {"passes": 2}, {"windows": LONG}):
         assert taken(**more) > taken()
     assert seconds(LOAD, NETWORK, "cpu", 4) > taken()
 
@@ -47,9 +49,9 @@ def test_memory_goes_down_with_offload_and_tiles() -> None:
     assert 40 < taken() < 50
     large = replace(LOAD, width=1280, height=720)
     assert taken(large) > taken()
-    assert taken(replace(LOAD, windows=plan_windows(225))) == taken()
+    assert taken(replace(LOAD, windows=LONG)) == taken()
     assert taken(large, offload=True) < 24
-    brief = replace(large, windows=plan_windows(225, 33))  # where decoding is the peak
+    brief = replace(large, windows=(33,) * 8)  # where decoding is the peak
     assert taken(brief, offload=True, tiles=True) < taken(brief, offload=True)
     assert peak(LOAD, NETWORK, Layout(offload=True), 2).host == pytest.approx(37e9, rel=0.02)
     assert peak(LOAD, NETWORK, Layout(), 2).host == 0
@@ -83,8 +85,8 @@ def test_keys_of_sound_count_where_a_picture_is_small() -> None:
     """One speaker's are made for every head, as wide as the network; two speakers' are not."""
     small, wide = replace(LOAD, width=256, height=256), replace(LOAD, width=1280, height=720)
     folded = 2 * 21 * 32 * 40 * 5120  # twice, latent frames, tokens, heads, channels
-    assert _stream(small, COMPILED) > max(folded, _stream(replace(small, speakers=2), COMPILED))
-    assert _stream(wide, COMPILED) == _stream(replace(wide, speakers=2), COMPILED)
+    assert _stream(small, COMPILED) > max(folded, _stream(replace(small, **TWO), COMPILED))
+    assert _stream(wide, COMPILED) == _stream(replace(wide, **TWO), COMPILED)
 
 
 def test_the_encoder_of_text_is_the_peak_of_small_cards() -> None:

@@ -2,23 +2,23 @@ from dataclasses import replace
 
 import pytest
 
-from talkhead.engines import Fitting
-from talkhead.engines.infinitetalk.estimates import Layout, Load, Network
-from talkhead.engines.infinitetalk.fitting import Machine, choose, told
+from talkhead.engines.infinitetalk.published import NETWORK, load_for
 from talkhead.engines.infinitetalk.windows import plan_windows
 from talkhead.errors import Code, TalkheadError
+from talkhead.models.estimates import Layout
+from talkhead.models.fitting import Machine, Offload, choose, told
 
-LOAD = Load(plan_windows(225), 1280, 720, 1, 8, 2)
-NETWORK = Network()
-AUTO = Fitting()
+LOAD = load_for(plan_windows(225), (1280, 720), 8, 2)
 
 
 def machine(gb: float, host: float = 64) -> Machine:
     return Machine("cuda", 2, int(gb * 1e9), int(host * 1e9))
 
 
-def chosen(gb: float, asked: Fitting = AUTO, tiles: bool | None = None, host: float = 64) -> Layout:
-    return choose(LOAD, NETWORK, asked, tiles, machine(gb, host))
+def chosen(
+    gb: float, offload: Offload = "auto", tiles: bool | None = None, host: float = 64
+) -> Layout:
+    return choose(LOAD, NETWORK, offload, tiles, machine(gb, host))
 
 
 def refused(*given: object, **more: object) -> TalkheadError:
@@ -32,29 +32,29 @@ def refused(*given: object, **more: object) -> TalkheadError:
     [(80, Layout()), (24, Layout(offload=True)), (12.5, Layout(offload=True, tiles=True))],
 )
 def test_the_fastest_layout_that_fits(gb: float, layout: Layout) -> None:
-    brief = replace(LOAD, windows=plan_windows(225, 33))  # where decoding is the peak
-    assert choose(brief, NETWORK, AUTO, None, machine(gb)) == layout
+    brief = load_for(plan_windows(225, 33), (1280, 720), 8, 2)  # where decoding is the peak
+    assert choose(brief, NETWORK, "auto", None, machine(gb)) == layout
 
 
 def test_what_is_asked_for_is_kept() -> None:
-    assert chosen(80, Fitting("block")) == Layout(offload=True)
+    assert chosen(80, "block") == Layout(offload=True)
     assert chosen(80, tiles=True) == Layout(tiles=True)
     assert not chosen(24, tiles=False).tiles
 
 
 def test_refused_with_what_would_fit_in_order() -> None:
-    error = refused(24, Fitting("none"))
+    error = refused(24, "none")
     assert error.code == Code.CAPACITY
     assert "1280x720 needs about" in error.message
     assert "24.0 GB are free" in error.message
     first, *_ = error.hint.removeprefix("what would fit: ").split("; or ")
     assert first.startswith("memory.offload=block (")
-    assert chosen(24, Fitting("block"))
+    assert chosen(24, "block")
     small = refused(13)
     assert "size=" in small.hint
     size = small.hint.split("size=")[1].split(" ")[0]
     width, height = map(int, size.split("x"))
-    assert choose(replace(LOAD, width=width, height=height), NETWORK, AUTO, None, machine(13))
+    assert choose(replace(LOAD, width=width, height=height), NETWORK, "auto", None, machine(13))
 
 
 def test_blocks_need_main_memory_to_wait_in() -> None:
@@ -66,8 +66,8 @@ def test_blocks_need_main_memory_to_wait_in() -> None:
 def test_on_the_host_all_is_one_memory() -> None:
     host = Machine("cpu", 4, int(64e9), int(64e9))
     with pytest.raises(TalkheadError, match="main memory"):
-        choose(LOAD, NETWORK, AUTO, None, host)
-    assert choose(LOAD, NETWORK, AUTO, None, replace(host, free=int(200e9))) == Layout()
+        choose(LOAD, NETWORK, "auto", None, host)
+    assert choose(LOAD, NETWORK, "auto", None, replace(host, free=int(200e9))) == Layout()
 
 
 def test_nothing_fits() -> None:
@@ -75,21 +75,21 @@ def test_nothing_fits() -> None:
 
 
 def test_quantised_weights_are_offered_after_blocks_that_wait_and_tiles() -> None:
-    error = refused(40, Fitting("none"))
+    error = refused(40, "none")
     hints = error.hint.removeprefix("what would fit: ").split("; or ")
     assert hints[0].startswith("memory.offload=block (")
     assert hints[-1].startswith("memory.quant=fp8 (")
     quantised = NETWORK.quantised(2)
-    assert choose(LOAD, quantised, Fitting("none", "fp8"), None, machine(40)) == Layout()
+    assert choose(LOAD, quantised, "none", None, machine(40)) == Layout()
     with pytest.raises(TalkheadError) as caught:
-        choose(LOAD, quantised, Fitting("none", "fp8"), None, machine(20))
+        choose(LOAD, quantised, "none", None, machine(20))
     assert "memory.quant" not in caught.value.hint
 
 
 def test_what_was_chosen_is_told() -> None:
     both = Layout(offload=True, tiles=True)
-    (text,) = told(both, AUTO, None)
+    (text,) = told(both, "auto", None)
     assert "memory.offload=block" in text
     assert "vae_tiling" in text
-    assert not told(both, Fitting("block"), True)
-    assert not told(Layout(), AUTO, None)
+    assert not told(both, "block", True)
+    assert not told(Layout(), "auto", None)

@@ -34,7 +34,7 @@ def test_the_load_follows_from_the_settings() -> None:
     options = Options(window=17, motion_frames=5, teacache_threshold=0.2, apg=True)
     asked = settled(options.model_dump(), "best", {}, 640, 640)
     load = load_of(asked, 40, (640, 640), 2)
-    assert (load.steps, load.passes, load.cached_steps, load.speakers) == (40, 3, True, 2)
+    assert (load.steps, load.passes, load.cached_steps, load.sound) == (40, 3, True, 64)
     assert [window.fresh for window in load.windows] == [17, 12, 11]
     fast = load_of(settled(Options().model_dump(), "fast", {}, 640, 640), 81, (640, 640), 1)
     assert (fast.steps, fast.passes) == (4, 1)

@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from talkhead.engines.infinitetalk.windows import Window, chunks, latent_frames, plan_windows
+from talkhead.engines.infinitetalk.windows import Window, chunks, plan_windows
+from talkhead.models.vae_sizes import latent_frames
 
 
 @pytest.mark.parametrize(("frames", "count"), [(1, 1), (81, 1), (82, 2), (153, 2), (154, 3)])

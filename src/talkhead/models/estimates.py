@@ -1,4 +1,4 @@
-"""What a job will take, by arithmetic on the network's sizes. Loads no torch.
+"""What a job of a Wan 2.1 model will take, by arithmetic on its sizes. Loads no torch.
 
 Held against measurements by benchmarks/infinitetalk_h200.py.
 """
@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from talkhead.engines.infinitetalk.windows import Window, latent_frames
-from talkhead.models.vae_sizes import Tiles, decoding_bytes
+from talkhead.models.vae_sizes import Tiles, decoding_bytes, latent_frames
 
 PIXELS_PER_TOKEN = 16  # each way
-TEXT, IMAGE, SOUND = 512, 257, 32  # tokens that every token attends to; of sound, for each speaker
+TEXT = 512  # tokens that every token attends to
 # Numbers held for each token and channel (stream, queries, keys, values, feed-forward), measured on
 # an H200, and likewise where blocks are compiled and while they listen to one speaker.
 STREAM, COMPILED_STREAM, LISTENING = 13, 10, 5
@@ -34,15 +33,17 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Sizes of a transformer and its encoder of text. The defaults are the published ones."""
+    """Sizes of a transformer and its encoder of text."""
 
-    dim: int = 5120
-    layers: int = 40
-    ffn: int = 13824
-    parameters: int = 18_880_000_000
-    streamed: int = 18_560_000_000  # of those, the ones that may wait in main memory
-    block: int = 351_000_000  # of those, the ones of one block
-    heads: int = 40
+    dim: int
+    layers: int
+    ffn: int
+    heads: int
+    parameters: int
+    streamed: int  # of those, the ones that may wait in main memory
+    block: int  # of those, the ones of one block
+    # Square matrices that every token passes in a block: self-attention 4, each other kind 2.
+    matrices: int
     encoder: int = 5_680_000_000  # of the encoder of text, which is loaded before and alone
     held: Held | None = None  # None: each parameter is a number of the dtype that is computed in
     compiled: bool = False
@@ -59,11 +60,12 @@ class Network:
         held = Held(rest * itemsize + self.streamed, self.streamed, self.block)
         return replace(self, held=held)
 
-    def pass_flops(self, tokens: float, speakers: int = 1) -> float:
-        """Return the floating point operations of one pass over so many tokens."""
-        # Multiply-adds per token: self-attention 4, text and image 2, sound 2, feed-forward.
-        projections = 8 * self.dim**2 + 2 * self.dim * self.ffn
-        others = TEXT + IMAGE + SOUND * speakers
+    def pass_flops(self, tokens: float, others: int = TEXT) -> float:
+        """Return the floating point operations of one pass over so many tokens.
+
+        `others` are the tokens that each attends to beside those.
+        """
+        projections = self.matrices * self.dim**2 + 2 * self.dim * self.ffn
         attention = 2 * self.dim * (tokens + others)  # queries by keys, and weights by values
         return 2 * self.layers * tokens * (projections + attention)
 
@@ -72,13 +74,15 @@ class Network:
 class Load:
     """What one job asks of the network."""
 
-    windows: tuple[Window, ...]
+    windows: tuple[int, ...]  # frames of each
     width: int
     height: int
-    speakers: int
     steps: int
     passes: int
     cached_steps: bool = False  # TeaCache keeps what the blocks changed
+    image: int = 0  # tokens that every token attends to beside those of text
+    sound: int = 0  # likewise, of every latent frame for itself
+    folded: bool = False  # keys of sound are made as wide as the network, for every head
 
     @property
     def pixels(self) -> int:
@@ -92,7 +96,12 @@ class Load:
     @property
     def longest(self) -> int:
         """Return the frames of the longest window."""
-        return max(window.size for window in self.windows)
+        return max(self.windows)
+
+    @property
+    def others(self) -> int:
+        """Return the tokens that each attends to beside the video's own."""
+        return TEXT + self.image + self.sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +127,9 @@ class Peak:
 def seconds(load: Load, network: Network, device: str, itemsize: int) -> float:
     """Return how long a job takes on a device of that type, loading included."""
     work = sum(
-        load.steps * load.passes * network.pass_flops(load.tokens(window.size), load.speakers)
-        + VAE_FLOPS * load.pixels * window.size
-        for window in load.windows
+        load.steps * load.passes * network.pass_flops(load.tokens(frames), load.others)
+        + VAE_FLOPS * load.pixels * frames
+        for frames in load.windows
     )
     return network.weights(itemsize).whole / LOADING_RATE + work / RATES[device]
 
@@ -151,16 +160,16 @@ def _stream(load: Load, network: Network) -> int:
     """Return the numbers that are held while a block computes, beside its weights."""
     values = load.tokens(load.longest) * network.dim
     stream = (COMPILED_STREAM if network.compiled else STREAM) * values
-    if load.speakers == 1:  # keys or values of sound in every head, wide, and once more in order
-        folded = latent_frames(load.longest) * SOUND * network.heads * network.dim
+    if load.folded:  # keys or values of sound in every head, and once more in order
+        folded = latent_frames(load.longest) * load.sound * network.heads * network.dim
         stream = max(stream, LISTENING * values + 2 * folded)
     return stream + (load.passes * values if load.cached_steps else 0)
 
 
 def _keys(load: Load, network: Network) -> int:
     """Return the numbers in keys and values of text, image and sound, all layers."""
-    heard = SOUND * load.speakers * latent_frames(load.longest)
-    told = (2 if load.passes > 1 else 1) * TEXT + IMAGE + heard
+    heard = load.sound * latent_frames(load.longest)
+    told = (2 if load.passes > 1 else 1) * TEXT + load.image + heard
     return 2 * told * network.dim * network.layers
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from talkhead.engines import Fitting
-from talkhead.engines.infinitetalk.estimates import Layout, Load, Network, Peak, peak, smaller
 from talkhead.errors import Code, TalkheadError
+from talkhead.models.estimates import Layout, Load, Network, Peak, peak, smaller
+
+Offload = Literal["auto", "none", "block"]
 
 SHOWN = 3  # settings in a hint
 # From the fastest on; the last is for where blocks may not wait.
@@ -23,7 +25,7 @@ class Machine:
 
 
 def choose(
-    load: Load, network: Network, asked: Fitting, tiles: bool | None, machine: Machine
+    load: Load, network: Network, offload: Offload, tiles: bool | None, machine: Machine
 ) -> Layout:
     """Return the first layout that the request allows and that fits.
 
@@ -32,7 +34,7 @@ def choose(
     allowed = [
         layout
         for layout in LAYOUTS
-        if asked.offload in ("auto", "block" if layout.offload else "none")
+        if offload in ("auto", "block" if layout.offload else "none")
         and tiles in (None, layout.tiles)
     ]
     if tiles:
@@ -51,10 +53,10 @@ def fits(needed: Peak, machine: Machine) -> bool:
     return needed.device <= machine.free and needed.host <= machine.host_free
 
 
-def told(layout: Layout, asked: Fitting, tiles: bool | None) -> list[str]:
+def told(layout: Layout, offload: Offload, tiles: bool | None) -> list[str]:
     """Return what to tell of a layout that was not asked for."""
     chosen = []
-    if layout.offload and asked.offload == "auto":
+    if layout.offload and offload == "auto":
         chosen.append("blocks wait in main memory (memory.offload=block), which is slower")
     if layout.tiles and tiles is None:
         chosen.append("the VAE works in tiles (options.vae_tiling)")
