@@ -6,10 +6,19 @@ keys and values are made by layers of their own (`TokenKeys`), once, and the blo
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from talkhead.models.attention import Rope, attend, split
-from talkhead.models.elementwise import linear_gelu, rms_norm, rms_rope
+from talkhead.models.elementwise import (
+    adaptive_norm,
+    add_adaptive_norm,
+    add_gated,
+    add_layer_norm,
+    linear_gelu,
+    rms_norm,
+    rms_rope,
+)
 
 
 class KeyValue(NamedTuple):
@@ -88,3 +97,26 @@ class FeedForward(nn.Module):
         """Return (b, n, dim) of x (b, n, dim)."""
         out: Tensor = self.to_out(linear_gelu(x, self.to_inner))
         return out
+
+
+class WanBlock(nn.Module):
+    """One layer of the transformer as Wan 2.1 has it: the video itself, text, feed-forward."""
+
+    def __init__(self, dim: int, ffn_dim: int, heads: int, eps: float, backend: str) -> None:
+        super().__init__()
+        self.eps = eps
+        self.attn1 = SelfAttention(dim, heads, eps, backend)
+        self.norm2 = nn.LayerNorm(dim, eps)
+        self.attn2 = TokenAttention(dim, heads, eps, backend)
+        self.ffn = FeedForward(dim, ffn_dim)
+        self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+
+    def forward(self, x: Tensor, time: Tensor, text: KeyValue, rope: Rope) -> Tensor:
+        """Return x (b, n, dim) after this layer; `time` is f32 (b, 6, dim)."""
+        table = self.scale_shift_table.float() + time
+        shift, scale, gate, ff_shift, ff_scale, ff_gate = table.chunk(6, dim=1)
+        normed = adaptive_norm(x, shift, scale, self.eps)
+        mixed, _, _ = self.attn1(normed, rope)
+        x, normed = add_layer_norm(x, mixed, self.norm2, gate)
+        x, normed = add_adaptive_norm(x, self.attn2(normed, text), ff_shift, ff_scale, self.eps)
+        return add_gated(x, self.ffn(normed), ff_gate)

@@ -16,8 +16,6 @@ from torch.nn import functional
 from talkhead.models.elementwise import linear_float32
 from talkhead.models.wan_blocks import KeyValue, TokenKeys
 
-TEXT_TOKENS = 512  # shorter text is padded with zeros, which are attended to: so it was trained
-
 Grid = tuple[int, int, int]  # latent frames, rows, columns of tokens
 Keys = tuple[KeyValue, ...]  # one for each block
 
@@ -61,6 +59,7 @@ class WanTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]  # config_n
     # Lists of like modules that are needed one after the other, so that they may be streamed in.
     streamed: tuple[str, ...] = ("blocks", "text_memory")
     text_memory: nn.ModuleList
+    text_length = 512  # tokens; shorter text is padded with zeros, and attended to: so it learned
 
     def __init__(self, ends: Ends) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -135,7 +134,7 @@ class WanTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]  # config_n
 
     def text_tokens(self, text: Tensor) -> Tensor:
         """Return (b, 512, dim) of the text encoder's output (b, up to 512, text_dim)."""
-        padded = functional.pad(text, (0, 0, 0, TEXT_TOKENS - text.shape[1]))
+        padded = functional.pad(text, (0, 0, 0, self.text_length - text.shape[1]))
         tokens: Tensor = self.condition_embedder.text_embedder(padded.to(self.residual_dtype))
         return tokens
 

@@ -1,7 +1,15 @@
 import pytest
 
 from talkhead.engines.infinitetalk.options import Options
-from talkhead.engines.infinitetalk.presets import LORAS, RECIPES, Recipe, load_of, recipe, settled
+from talkhead.engines.infinitetalk.presets import (
+    LORAS,
+    RECIPES,
+    Recipe,
+    load_of,
+    recipe,
+    settled,
+    windows_of,
+)
 from talkhead.weights import manifest
 
 
@@ -35,6 +43,7 @@ def test_the_load_follows_from_the_settings() -> None:
     asked = settled(options.model_dump(), "best", {}, 640, 640)
     load = load_of(asked, 40, (640, 640), 2)
     assert (load.steps, load.passes, load.cached_steps, load.sound) == (40, 3, True, 64)
-    assert [window.fresh for window in load.windows] == [17, 12, 11]
+    assert load.windows == (17, 17, 17)
+    assert [window.fresh for window in windows_of(asked, 40)] == [17, 12, 11]
     fast = load_of(settled(Options().model_dump(), "fast", {}, 640, 640), 81, (640, 640), 1)
     assert (fast.steps, fast.passes) == (4, 1)
