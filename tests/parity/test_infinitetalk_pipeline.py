@@ -16,10 +16,11 @@ from support import infinitetalk, official
 from talkhead.engines import Box, Bucket, Picture, choose_bucket
 from talkhead.engines.infinitetalk import conditioning, pipeline
 from talkhead.engines.infinitetalk.noise import official_noise
-from talkhead.engines.infinitetalk.pipeline import Inputs, Job, Made, Models, Settings
+from talkhead.engines.infinitetalk.pipeline import Inputs, Job, Models, Settings
 from talkhead.engines.infinitetalk.upstream import OFFICIAL
 from talkhead.engines.infinitetalk.windows import plan_windows
 from talkhead.models.passes import Guidance, Pass, Projection
+from talkhead.models.sampling import Made
 from talkhead.models.wan_vae import Stills, levels
 from talkhead.models.wan_vae_files import load_vae
 

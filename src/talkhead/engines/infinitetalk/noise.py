@@ -1,26 +1,16 @@
-"""The noise that each window starts from: always drawn on the CPU, so that it is the same anywhere.
+"""The noise of all windows from one generator, as the official code draws it.
 
-Ours is a function of seed and window alone, so that a job can go on at any window. The official
-code (InfiniteTalk, commit 0107cd9) draws that of all windows from one generator, and in between
-noise of the known latents that it then writes over.
+InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9): in between it draws noise
+of the known latents that it then writes over.
 """
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from talkhead.engines.infinitetalk.windows import Window
-from talkhead.models.vae_sizes import latent_frames
-
-Shape = tuple[int, int, int]  # channels, rows and columns of latents
-
-
-def window_noise(seed: int, index: int, window: Window, shape: Shape) -> Tensor:
-    """Return f32 (c, t, h, w), a function of seed and the window's index."""
-    own = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)
-    return _drawn(torch.Generator().manual_seed(int(own[0])), window.size, shape)
+from talkhead.models.noise import Shape, drawn
 
 
 def official_noise(
@@ -29,12 +19,7 @@ def official_noise(
     """Return f32 (c, t, h, w) as the official code draws it on the CPU for a window of a job."""
     generator = torch.Generator().manual_seed(seed)
     for window in windows[:index]:
-        _drawn(generator, window.size, shape)
+        drawn(generator, window.size, shape)
         for _ in range((steps + 1) if window.seen else 0):
-            _drawn(generator, window.seen, shape)
-    return _drawn(generator, windows[index].size, shape)
-
-
-def _drawn(generator: torch.Generator, frames: int, shape: Shape) -> Tensor:
-    channels, rows, columns = shape
-    return torch.randn(channels, latent_frames(frames), rows, columns, generator=generator)
+            drawn(generator, window.seen, shape)
+    return drawn(generator, windows[index].size, shape)

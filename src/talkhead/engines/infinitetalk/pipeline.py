@@ -7,9 +7,7 @@ so that a job goes on from a few megabytes of state.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
@@ -17,15 +15,16 @@ from torch import Tensor
 from talkhead.engines import Arrays, Frames, Picture, Tick
 from talkhead.engines.infinitetalk.audio import Features, audio_windows
 from talkhead.engines.infinitetalk.conditioning import condition
-from talkhead.engines.infinitetalk.noise import official_noise, window_noise
+from talkhead.engines.infinitetalk.noise import official_noise
 from talkhead.engines.infinitetalk.transformer import Condition, InfiniteTalkTransformer
 from talkhead.engines.infinitetalk.upstream import Upstream
 from talkhead.engines.infinitetalk.windows import Window, chunks
 from talkhead.models import sampling, schedule, stepcache, wan_vae
 from talkhead.models.color import ColorStats, color_stats, match_color
 from talkhead.models.guidance import Averages, combine, combine_projected
+from talkhead.models.noise import window_noise
 from talkhead.models.passes import Guidance, Pass, Projection, passes_needed
-from talkhead.models.sampling import Steps
+from talkhead.models.sampling import Made, Steps
 from talkhead.models.vae_sizes import Tiles, latent_frames
 from talkhead.models.wan_blocks import KeyValue
 from talkhead.models.wan_transformer import Keys
@@ -89,14 +88,6 @@ class Job:
     words: Mapping[bool, Keys]  # of the prompt, and of the negative one where a pass reads it
     silence: Keys | None  # where a pass hears it
     colors: ColorStats
-
-
-class Made(NamedTuple):
-    """What came out of a window."""
-
-    frames: Frames  # uint8 (fresh, h, w, 3)
-    latents: Tensor  # f32 (16, t, h, w)
-    prefix: Tensor | None  # f32 (16, p, h, w): what the next window begins with; None after all
 
 
 @torch.inference_mode()
@@ -163,21 +154,14 @@ def decode(models: Models, job: Job, index: int, latents: Tensor, tick: Tick) ->
     windows, steps = job.inputs.windows, job.settings.steps
     seen, fresh = windows[index].seen, windows[index].fresh
     overlap = windows[index + 1].seen if index + 1 < len(windows) else 0
-    frames: list[Frames] = []
-    last: list[Tensor] = []
-    for piece in shown(models, job, latents):
-        frames.append(wan_vae.levels(piece))
-        if overlap:
-            last = [torch.cat([*last, piece])[-overlap:]]
-        if sum(map(len, frames)) >= seen + fresh:
-            break
-        tick(steps, steps)
+    pieces = shown(models, job, latents)
+    frames, last = sampling.collect(pieces, seen, fresh, overlap, lambda: tick(steps, steps))
     prefix = None
-    if last:
+    if last is not None:
         # the next window sees the frames as they are shown, in the job's colours
-        video = (last[0] * 2 - 1).transpose(0, 1)
+        video = (last * 2 - 1).transpose(0, 1)
         prefix = wan_vae.encode(models.vae, video, tiles=job.settings.tiles)
-    return Made(np.concatenate(frames)[seen : seen + fresh], latents, prefix)
+    return Made(frames, latents, prefix)
 
 
 def shown(models: Models, job: Job, latents: Tensor) -> Iterator[Tensor]:
@@ -199,22 +183,15 @@ def generate(
     """
     made = chunks(inputs.windows)
     begin = int(state["window"]) if state else 0
-    prefix = torch.from_numpy(state["prefix"]) if state and "prefix" in state else None
     if begin == len(inputs.windows):
         return
     tick(sum(made[:begin]), sum(made))
     job = ready(models, inputs, settings)
-    for index in range(begin, len(inputs.windows)):
-        before, fresh = sum(made[:index]), made[index]
 
-        def advance(step: int, steps: int, before: int = before, fresh: int = fresh) -> None:
-            tick(before + fresh * step // (steps + 1), sum(made))  # the rest is for decoding
+    def make(index: int, prefix: Tensor | None, advance: Tick) -> Made:
+        return window(models, job, index, prefix, advance)
 
-        done = window(models, job, index, prefix, advance)
-        prefix = done.prefix
-        left = {} if prefix is None else {"prefix": prefix.float().cpu().numpy()}
-        yield done.frames, {"window": np.asarray(index + 1), **left}
-        tick(before + fresh, sum(made))
+    yield from sampling.each_window(made, state, make, tick)
 
 
 def _passes(settings: Settings) -> tuple[Pass, ...]:
@@ -272,7 +249,7 @@ def _noise(job: Job, index: int, known: Tensor) -> Tensor:
     settings, windows = job.settings, job.inputs.windows
     if settings.upstream.one_generator:
         return official_noise(settings.seed, index, windows, shape, settings.steps)
-    return window_noise(settings.seed, index, windows[index], shape)
+    return window_noise(settings.seed, index, windows[index].size, shape)
 
 
 def _guided(

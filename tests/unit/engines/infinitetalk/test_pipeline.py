@@ -14,7 +14,7 @@ from talkhead.engines.infinitetalk import pipeline
 from talkhead.engines.infinitetalk.pipeline import Inputs, Models, Settings
 from talkhead.engines.infinitetalk.upstream import OFFICIAL
 from talkhead.engines.infinitetalk.windows import plan_windows
-from talkhead.models import wan_vae
+from talkhead.models import sampling
 from talkhead.models.passes import Guidance, Projection
 from talkhead.models.vae_sizes import Tiles
 from talkhead.models.wan_vae import Stills
@@ -188,13 +188,13 @@ def test_frames_past_the_end_are_not_decoded(
     models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pieces: list[int] = []
-    levels = wan_vae.levels
+    levels = sampling.levels
 
     def count(frames: torch.Tensor) -> Frames:
         pieces.append(len(frames))
         return levels(frames)
 
-    monkeypatch.setattr(wan_vae, "levels", count)
+    monkeypatch.setattr(sampling, "levels", count)
     assert len(ran(models, made_of(6), PLAIN)) == 6
     assert pieces == [1, 4, 4]
 
