@@ -12,10 +12,11 @@ from parity.goldens import read, under
 from support import official
 from talkhead.engines import Bucket, choose_bucket
 from talkhead.engines.infinitetalk import audio, conditioning, loudness
-from talkhead.engines.infinitetalk.windows import FPS, latent_frames, plan_windows
+from talkhead.engines.infinitetalk.windows import FPS, plan_windows
 from talkhead.models import color, guidance, schedule, wav2vec2
 from talkhead.models.guidance import Averages
 from talkhead.models.passes import Guidance, Pass, Projection
+from talkhead.models.windows import latent_frames
 
 ENCODERS = 1e-5
 LATENTS = 1e-3

@@ -28,8 +28,9 @@ from talkhead.engines.infinitetalk.choice import Choice, choice_of, located
 from talkhead.engines.infinitetalk.estimates import Layout, Load, Network
 from talkhead.engines.infinitetalk.sizes import BUCKETS_480, BUCKETS_720
 from talkhead.engines.infinitetalk.upstream import OFFICIAL, Upstream
-from talkhead.engines.infinitetalk.windows import FPS, chunks
+from talkhead.engines.infinitetalk.windows import FPS
 from talkhead.errors import Code, TalkheadError
+from talkhead.models.windows import chunks
 
 if TYPE_CHECKING:
     from talkhead.engines.infinitetalk.pipeline import Models

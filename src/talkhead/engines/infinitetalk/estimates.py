@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from talkhead.engines.infinitetalk.windows import Window, latent_frames
 from talkhead.models.vae_sizes import Tiles, decoding_bytes
+from talkhead.models.windows import Window, latent_frames
 
 PIXELS_PER_TOKEN = 16  # each way
 TEXT, IMAGE, SOUND = 512, 257, 32  # tokens that every token attends to; of sound, for each speaker

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from talkhead.engines.infinitetalk.windows import Window, latent_frames
+from talkhead.models.windows import Window, latent_frames
 
 Shape = tuple[int, int, int]  # channels, rows and columns of latents
 

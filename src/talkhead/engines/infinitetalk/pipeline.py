@@ -21,13 +21,13 @@ from talkhead.engines.infinitetalk.conditioning import condition, pixels
 from talkhead.engines.infinitetalk.noise import official_noise, window_noise
 from talkhead.engines.infinitetalk.transformer import Condition, InfiniteTalkTransformer, Keys
 from talkhead.engines.infinitetalk.upstream import Upstream
-from talkhead.engines.infinitetalk.windows import Window, chunks, latent_frames
 from talkhead.models import schedule, stepcache, wan_vae
 from talkhead.models.color import ColorStats, color_stats, match_color
 from talkhead.models.guidance import Averages, combine, combine_projected
 from talkhead.models.passes import Guidance, Pass, Projection, passes_needed
 from talkhead.models.vae_sizes import Tiles
 from talkhead.models.wan_vae import Stills
+from talkhead.models.windows import Window, chunks, latent_frames
 
 Conditions = Mapping[Pass, Condition]  # of the passes that each step runs
 VOICED = (Pass.BOTH, Pass.AUDIO)  # the passes that hear the speech; the others hear silence
