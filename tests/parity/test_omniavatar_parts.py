@@ -26,7 +26,7 @@ from talkhead.models.windows import Window, latent_frames
 
 CPU = torch.device("cpu")
 ENCODERS = 1e-5
-LATENTS = 1e-5  # after a step of a given velocity
+LATENTS = 1e-4  # after all steps of given velocities
 FRAMES = 1e-4
 RUNS = ("omniavatar_sampling", "omniavatar_sampling_acfg", "omniavatar_sampling_tea")
 

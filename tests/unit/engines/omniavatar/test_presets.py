@@ -8,8 +8,8 @@ from talkhead.engines.omniavatar.presets import RECIPES, recipe, settled, window
 from talkhead.errors import Code, TalkheadError
 
 
-def asked(quality: Quality = "balanced", /, **options: Any) -> dict[str, Any]:
-    return settled(Options(**options).model_dump(), quality, {})
+def asked(**options: Any) -> dict[str, Any]:
+    return settled(Options(**options).model_dump(), "balanced", {})
 
 
 def test_better_qualities_take_more_steps() -> None:
@@ -41,20 +41,9 @@ def test_what_is_given_comes_first() -> None:
     assert "seed" not in made
 
 
-@pytest.mark.parametrize(
-    ("quality", "given", "wanted"),
-    [
-        ("balanced", None, None),
-        ("balanced", 0.1, 0.1),
-        ("fast", None, 0.14),
-        ("fast", 0.1, 0.1),
-        ("fast", 0, None),  # how older payloads say that it is off
-    ],
-)
-def test_steps_are_reused_where_asked(
-    quality: Quality, given: float | None, wanted: float | None
-) -> None:
-    assert asked(quality, teacache_threshold=given)["teacache_threshold"] == wanted
+@pytest.mark.parametrize(("given", "wanted"), [(None, None), (0.1, 0.1), (0, None)])
+def test_steps_are_reused_where_asked(given: float | None, wanted: float | None) -> None:
+    assert asked(teacache_threshold=given)["teacache_threshold"] == wanted
 
 
 @pytest.mark.parametrize("official", [False, True])
