@@ -1,6 +1,7 @@
 """Reference numbers of the official code: where they lie, and how they are read.
 
 TALKHEAD_GOLDENS names another folder of the same form; without it, the copies beside the tests.
+Some copies lack large tensors that others of their set follow from; tests of those are skipped.
 """
 
 import json
@@ -8,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -28,6 +30,33 @@ def read(name: str, stem: str = "golden") -> tuple[dict[str, Any], dict[str, tor
     path = folder(name) / stem
     facts = json.loads(path.with_suffix(".json").read_text())
     return facts, load_file(path.with_suffix(".safetensors"))
+
+
+def meta(name: str, *, optional: bool = False) -> dict[str, Any]:
+    """Return what meta.json says of a set; skips the test where an optional one is left out."""
+    try:
+        path = folder(name)
+    except FileNotFoundError as missing:
+        if optional:
+            pytest.skip(f"only in whole sets: {missing}")
+        raise
+    facts: dict[str, Any] = json.loads((path / "meta.json").read_text())
+    return facts
+
+
+def part(name: str, stem: str = "io") -> dict[str, torch.Tensor]:
+    """Return the tensors of one file of a set, as they are stored; skips where it is left out."""
+    file = folder(name) / f"{stem}.safetensors"
+    if not file.is_file():
+        pytest.skip(f"only in whole sets: {name}/{file.name} is left out of {file.parents[1]}")
+    return load_file(file)
+
+
+def some(tensors: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+    """Return one tensor; skips the test where it is left out of its file."""
+    if name not in tensors:
+        pytest.skip(f"only in whole sets: {name} is left out")
+    return tensors[name]
 
 
 def under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

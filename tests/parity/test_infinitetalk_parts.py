@@ -16,7 +16,7 @@ from talkhead.engines.infinitetalk.windows import FPS, plan_windows
 from talkhead.models import color, guidance, schedule, wav2vec2
 from talkhead.models.guidance import Averages
 from talkhead.models.passes import Guidance, Pass, Projection
-from talkhead.models.vae_sizes import latent_frames
+from talkhead.models.windows import latent_frames
 
 ENCODERS = 1e-5
 LATENTS = 1e-3
@@ -98,8 +98,8 @@ def test_speech_is_prepared() -> None:
     facts, tensors = MISC["audio"]
     loud = loudness.match_loudness(tensors["in.wave"].numpy(), facts["sample_rate"])
     assert apart(loud, tensors["loudness_normalised"]) <= ENCODERS
-    assert apart(audio.normalise(loud), tensors["feature_extractor.input_values"]) <= ENCODERS
-    assert (facts["sample_rate"], facts["fps"]) == (audio.RATE, FPS)
+    assert apart(wav2vec2.normalise(loud), tensors["feature_extractor.input_values"]) <= ENCODERS
+    assert (facts["sample_rate"], facts["fps"]) == (wav2vec2.RATE, FPS)
     for by_float in (False, True):
         assert official.video_frames(len(loud), by_float=by_float) == facts["frames"]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from talkhead.engines import Picture
-from talkhead.engines.infinitetalk.audio import RATE
 from talkhead.engines.infinitetalk.windows import FPS
+from talkhead.models.wav2vec2 import RATE
 
 BITS = 22  # of a weight's fraction
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from talkhead.models.vae_sizes import Tiles, decoding_bytes, latent_frames
+from talkhead.models.vae_sizes import Tiles, decoding_bytes
+from talkhead.models.windows import latent_frames
 
 PIXELS_PER_TOKEN = 16  # each way
 TEXT = 512  # tokens that every token attends to

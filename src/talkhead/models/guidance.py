@@ -28,9 +28,13 @@ class Averages:
 
 def combine(outputs: Outputs, guidance: Guidance) -> Tensor:
     """Return the guided velocity from the passes that `passes_needed` asks for."""
-    shares = weights(guidance)
-    if shares == {Pass.BOTH: 1}:
-        return outputs[Pass.BOTH]
+    return blend(outputs, weights(guidance))
+
+
+def blend(outputs: Outputs, shares: Mapping[Pass, float]) -> Tensor:
+    """Return the sum of the passes' velocities, each by its share; one that is all, as it is."""
+    if list(shares.values()) == [1]:
+        return outputs[next(iter(shares))]
     return torch.stack([outputs[name] * share for name, share in shares.items()]).sum(0)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from talkhead.models.vae_sizes import latent_frames
+from talkhead.models.windows import latent_frames
 
 Shape = tuple[int, int, int]  # channels, rows and columns of latents
 

@@ -21,6 +21,16 @@ def timesteps(steps: int, shift: float) -> Tensor:
     return shift * times / (1 + (shift - 1) * times) * TRAINING_STEPS
 
 
+def even_timesteps(steps: int, shift: float) -> Tensor:
+    """Return f32 (steps + 1,): the times of `timesteps`, but even down to 0 before the shift.
+
+    OmniAvatar's (arXiv 2506.18866; official code commit 1536bf3). Those of InfiniteTalk are even
+    down to 1, from where a last, short step leads to 0.
+    """
+    times = torch.linspace(1, 0, steps + 1)
+    return shift * times / (1 + (shift - 1) * times) * TRAINING_STEPS
+
+
 def keep_prefix(latents: Tensor, prefix: Tensor) -> Tensor:
     """Return latents (..., c, t, h, w) whose first frames are those of `prefix` (..., c, p, h, w).
 

@@ -1,8 +1,8 @@
 """TeaCache: steps whose blocks change so little that the last change is used again.
 
-TeaCache (Liu et al., arXiv 2411.19108) as InfiniteTalk's official code (commit 0107cd9) applies it.
-The decision follows from the timesteps alone, so that it is made for all steps, and for all passes
-of a step, before sampling begins.
+TeaCache (Liu et al., arXiv 2411.19108) as the official code of InfiniteTalk (commit 0107cd9) and of
+OmniAvatar (commit 1536bf3) applies it. The decision follows from the timesteps alone, so that it is
+made for all steps, and for all passes of a step, before sampling begins.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,12 @@ from torch import Tensor
 COEFFICIENTS = {
     480: (2.57151496e5, -3.54229917e4, 1.40286849e3, -1.35890334e1, 1.32517977e-1),
     720: (8.10705460e3, 2.13393892e3, -3.72934672e2, 1.66203073e1, -4.17769401e-2),
+}
+# The same of Wan 2.1 text-to-video, by the network's size, as OmniAvatar's official code (commit
+# 1536bf3) has them. That uses those of 14B for both sizes, which is a mistake: each has its own.
+TEXT_TO_VIDEO = {
+    "14B": (-303318.725, 49053.7029, -2655.30556, 58.7365115, -0.315583525),
+    "1.3B": (-52186.2437, 9230.41404, -528.275948, 13.6987616, -0.0499875664),
 }
 WARM_UP = 5  # steps that are always computed: what they decide, the rest refines
 BOUNDARY = 640 * 960  # pixels, between the largest of one training size and the other's smallest

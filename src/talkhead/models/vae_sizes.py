@@ -28,11 +28,6 @@ class Tiles:
             raise ValueError(f"tiles would leave gaps: {self}")
 
 
-def latent_frames(frames: int) -> int:
-    """Return how many latent frames hold 4n + 1 frames; what is over is lost."""
-    return 1 + (frames - 1) // STRIDE
-
-
 def decoding_bytes(
     height: int, width: int, frames: int, itemsize: int, tiles: Tiles | None = None
 ) -> int:

@@ -1,8 +1,9 @@
 """Speech features of every layer of a wav2vec 2.0 encoder, one vector for each video frame.
 
-InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9): the output of the
-convolutions is resampled to the video's frames before it is projected, and the whole track is
-encoded at once. Here too, so that every number is the official one, at any length:
+InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9) and OmniAvatar (official
+code commit 1536bf3): the output of the convolutions is resampled to the video's frames before it is
+projected, and the whole track is encoded at once. Here too, so that every number is the official
+one, at any length:
 
 - the convolutions run over short pieces of sound. They have no padding, so pieces that overlap by
   their reach give the same numbers; the one norm over all of time takes its statistics from a pass
@@ -31,11 +32,14 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from talkhead.errors import Code, TalkheadError
 
-Samples = NDArray[np.float32]  # (n,), 16 kHz, zero mean and unit variance
-Features = NDArray[np.float32]  # (frames, layers, channels)
+Samples = NDArray[np.float32]  # (n,), 16 kHz; zero mean and unit variance where it is encoded
+Features = NDArray[np.float32]  # (frames, layers, channels) or (frames, states * channels)
+Write = Callable[[int, NDArray[np.float32]], None]  # a state's number and its (frames, channels)
 Tick = Callable[[int, int], None]  # (done, total); raises to cancel
 
+RATE = 16_000  # Hz
 PIECE = 80_000  # samples that the convolutions take at a time, 5 s
+STEADY = 1e-7  # keeps the variance of silence off 0
 PREFIX = "wav2vec2."
 UNUSED = ("quantizer.", "project_q.", "project_hid.", "lm_head.", "masked_spec_embed")
 RENAMED = {  # torch's older names of a weight norm
@@ -93,6 +97,12 @@ def renamed(name: str) -> str:
     return name
 
 
+def normalise(samples: Samples) -> Samples:
+    """Return speech of zero mean and unit variance, as the encoder was trained."""
+    mean, var = samples.mean(), samples.var()
+    return np.asarray((samples - mean) / np.sqrt(var + np.float32(STEADY)), np.float32)
+
+
 def features(
     model: Wav2Vec2Model,
     samples: Samples,
@@ -109,14 +119,38 @@ def features(
     config = model.config
     if out is None:
         out = np.empty((frames, config.num_hidden_layers, config.hidden_size), np.float32)
-    with torch.inference_mode():
-        heard = convolved(model, samples, tick)  # (n_conv, c)
-        spread = functional.interpolate(
-            heard.T[None], size=frames, mode="linear", align_corners=True
-        ).transpose(1, 2)  # (1, frames, c)
-        hidden, _ = model.feature_projection(spread)
-        with _tapped(model.encoder.layers, out, tick):
-            model.encoder(hidden)
+
+    def write(state: int, rows: NDArray[np.float32]) -> None:
+        if state > 0:
+            out[:, state - 1] = rows
+
+    _encode(model, samples, frames, write, tick)
+    return out
+
+
+def states(
+    model: Wav2Vec2Model,
+    samples: Samples,
+    frames: int,
+    out: Features | None = None,
+    tick: Tick | None = None,
+) -> Features:
+    """Return f32 (frames, (layers + 2) * channels): all states for each of the video's frames.
+
+    The last layer's output, what the first layer is given (after positions and norm), and then the
+    output of every layer, so that the last comes twice, as OmniAvatar hears it. All else is as for
+    `features`.
+    """
+    channels, last = model.config.hidden_size, model.config.num_hidden_layers
+    if out is None:
+        out = np.empty((frames, (last + 2) * channels), np.float32)
+
+    def write(state: int, rows: NDArray[np.float32]) -> None:
+        out[:, (state + 1) * channels : (state + 2) * channels] = rows
+        if state == last:
+            out[:, :channels] = rows
+
+    _encode(model, samples, frames, write, tick)
     return out
 
 
@@ -160,6 +194,20 @@ def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int
     return reach, stride
 
 
+def _encode(
+    model: Wav2Vec2Model, samples: Samples, frames: int, write: Write, tick: Tick | None
+) -> None:
+    """Hand every state to `write`: 0 is what the first layer is given, n what layer n makes."""
+    with torch.inference_mode():
+        heard = convolved(model, samples, tick)  # (n_conv, c)
+        spread = functional.interpolate(
+            heard.T[None], size=frames, mode="linear", align_corners=True
+        ).transpose(1, 2)  # (1, frames, c)
+        hidden, _ = model.feature_projection(spread)
+        with _tapped(model.encoder, write, tick):
+            model.encoder(hidden)
+
+
 def _channel_stats(conv: nn.Conv1d, samples: Samples) -> tuple[Tensor, Tensor]:
     """Return the first convolution's mean and variance of every channel over the whole track."""
     (kernel,), (stride,) = conv.kernel_size, conv.stride
@@ -183,19 +231,21 @@ def _sound(conv: nn.Conv1d, samples: Samples, start: int, stop: int) -> Tensor:
 
 
 @contextmanager
-def _tapped(layers: nn.ModuleList, out: Features, tick: Tick | None) -> Iterator[None]:
-    """Copy every layer's output to its place in `out` while the encoder runs."""
+def _tapped(encoder: Any, write: Write, tick: Tick | None) -> Iterator[None]:
+    """Hand every state to `write` as soon as it is made, while the encoder runs."""
+    layers: nn.ModuleList = encoder.layers
 
-    def tap(index: int) -> Callable[[nn.Module, Any, Any], None]:
-        def copy(_layer: nn.Module, _given: Any, made: Any) -> None:
+    def tap(state: int) -> Callable[[nn.Module, Any, Any], None]:
+        def hand_on(_layer: nn.Module, _given: Any, made: Any) -> None:
             hidden = made[0] if isinstance(made, tuple) else made  # (1, frames, channels)
-            out[:, index] = hidden[0].float().cpu().numpy()
-            if tick is not None:
-                tick(index + 1, len(layers))
+            write(state, hidden[0].float().cpu().numpy())
+            if tick is not None and state > 0:
+                tick(state, len(layers))
 
-        return copy
+        return hand_on
 
-    hooks = [layer.register_forward_hook(tap(index)) for index, layer in enumerate(layers)]
+    makers = [encoder.layer_norm, *layers]
+    hooks = [maker.register_forward_hook(tap(state)) for state, maker in enumerate(makers)]
     try:
         yield
     finally:

@@ -51,6 +51,13 @@ def test_one_pass_is_returned_as_it_is() -> None:
     assert guidance.combine({BOTH: found[BOTH]}, Guidance(1, 1)) is found[BOTH]
 
 
+def test_a_pass_that_is_all_is_returned_as_it_is() -> None:
+    found = outputs()
+    assert guidance.blend({TEXT: found[TEXT]}, {TEXT: 1.0}) is found[TEXT]
+    half = guidance.blend(found, {TEXT: 0.5})
+    torch.testing.assert_close(half, found[TEXT] / 2)
+
+
 @pytest.mark.parametrize(
     ("text", "audio", "needed"),
     [(1, 1, 1), (1, 3, 2), (5, 1, 2), (5, 5, 3), (5, 4, 3)],

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,17 @@ def test_times_fall_from_a_thousand_to_nothing(steps: int, shift: float) -> None
     assert times[0] == 1000
     assert times[-1] == 0
     assert (times.diff() < 0).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 25, 50])
+def test_even_times_are_the_official_ones(steps: int) -> None:
+    times = schedule.even_timesteps(steps, 5.0)
+    sigmas = np.linspace(1, 0, steps + 1)[:-1]
+    wanted = 5 * sigmas / (1 + 4 * sigmas) * 1000
+    np.testing.assert_allclose(times[:-1].numpy(), wanted, rtol=1e-6)
+    assert times.dtype == torch.float32
+    assert times[0] == 1000
+    assert times[-1] == 0
 
 
 def test_a_shift_spends_steps_on_noise() -> None:

@@ -44,6 +44,25 @@ def test_some_steps_are_left_out() -> None:
     assert 0 < sum(made[5:]) < 35
 
 
+@pytest.mark.parametrize("size", sorted(stepcache.TEXT_TO_VIDEO))
+@pytest.mark.parametrize("threshold", [0.01, 0.14, 0.5])
+def test_the_first_and_the_last_step_count_for_nothing(size: str, threshold: float) -> None:
+    """As OmniAvatar's official code decides, a step at a time."""
+    coefficients = stepcache.TEXT_TO_VIDEO[size]
+    modulations, poly, changed, wanted = drifting(40), np.poly1d(coefficients), 0.0, []
+    for index, now in enumerate(modulations):
+        compute = index in (0, 39)
+        if not compute:
+            before = modulations[index - 1]
+            changed += float(poly(((now - before).abs().mean() / before.abs().mean()).item()))
+            compute = changed >= threshold
+        changed = 0.0 if compute else changed
+        wanted.append(compute)
+    made = stepcache.decide(modulations, coefficients, threshold, warm_up=1, tail=1)
+    assert list(made) == wanted
+    assert 2 < sum(made) < 40
+
+
 def test_nothing_is_left_out_of_a_short_run() -> None:
     assert stepcache.decide(drifting(4), COEFFICIENTS, 1e9) == (True,) * 4
 

@@ -48,6 +48,15 @@ def speech(seconds: float) -> np.ndarray:
     return samples.astype(np.float32)
 
 
+def test_speech_is_normalised() -> None:
+    samples = np.random.default_rng(0).normal(0.1, 0.02, 5000).astype(np.float32)
+    made = wav2vec2.normalise(samples)
+    assert made.dtype == np.float32
+    assert abs(made.mean()) < 1e-4
+    assert abs(made.std() - 1) < 1e-3
+    assert not wav2vec2.normalise(np.zeros(100, np.float32)).any()
+
+
 def test_features_are_every_layers_output(
     reference: Wav2Vec2Model, tensors: dict[str, torch.Tensor]
 ) -> None:
@@ -65,6 +74,21 @@ def test_features_are_every_layers_output(
             out = layer(hidden)
             hidden = out[0] if isinstance(out, tuple) else out
             np.testing.assert_allclose(made[:, index], hidden[0].numpy(), atol=1e-5)
+
+
+def test_states_are_the_last_output_and_then_all(tensors: dict[str, torch.Tensor]) -> None:
+    samples, frames = speech(1.3), 32
+    model = wav2vec2.build(CONFIG, tensors)
+    made = wav2vec2.states(model, samples, frames).reshape(frames, 5, 24)
+    layers = wav2vec2.features(model, samples, frames)
+    assert np.array_equal(made[:, 0], layers[:, -1])
+    assert np.array_equal(made[:, 2:], layers)
+    with torch.no_grad():
+        heard = wav2vec2.convolved(model, samples).T[None]
+        heard = functional.interpolate(heard, size=frames, mode="linear", align_corners=True)
+        hidden, _ = model.feature_projection(heard.transpose(1, 2))
+        first = model.encoder.layer_norm(hidden + model.encoder.pos_conv_embed(hidden))
+    np.testing.assert_allclose(made[:, 1], first[0].numpy(), atol=1e-6)
 
 
 def test_pieces_of_sound_change_nothing(
@@ -88,7 +112,17 @@ def test_features_go_to_a_memory_map(tmp_path: Path, tensors: dict[str, torch.Te
     assert made is out
     assert np.array_equal(np.load(tmp_path / "f.npy"), wav2vec2.features(model, samples, 7))
     assert ticks == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    assert not any(layer._forward_hooks for layer in model.encoder.layers)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_states_go_to_a_memory_map(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    model, samples = wav2vec2.build(CONFIG, tensors), speech(0.3)
+    out = np.lib.format.open_memmap(tmp_path / "s.npy", "w+", np.float32, (7, 120))
+    ticks: list[tuple[int, int]] = []
+    made = wav2vec2.states(model, samples, 7, out, lambda *tick: ticks.append(tick))
+    assert made is out
+    assert np.array_equal(np.load(tmp_path / "s.npy"), wav2vec2.states(model, samples, 7))
+    assert ticks == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_cancelling_leaves_no_hooks(tensors: dict[str, torch.Tensor]) -> None:
@@ -100,7 +134,7 @@ def test_cancelling_leaves_no_hooks(tensors: dict[str, torch.Tensor]) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         wav2vec2.features(model, speech(0.3), 7, tick=tick)
-    assert not any(layer._forward_hooks for layer in model.encoder.layers)
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_too_little_sound_is_refused(tensors: dict[str, torch.Tensor]) -> None:

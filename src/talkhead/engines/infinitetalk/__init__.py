@@ -28,10 +28,11 @@ from talkhead.engines.infinitetalk.choice import Choice, choice_of, located
 from talkhead.engines.infinitetalk.published import NETWORK
 from talkhead.engines.infinitetalk.sizes import BUCKETS_480, BUCKETS_720
 from talkhead.engines.infinitetalk.upstream import OFFICIAL, Upstream
-from talkhead.engines.infinitetalk.windows import FPS, Window, chunks
+from talkhead.engines.infinitetalk.windows import FPS
 from talkhead.errors import Code, TalkheadError
 from talkhead.models import estimates, fitting
 from talkhead.models.estimates import Layout, Load
+from talkhead.models.windows import Window, chunks
 
 if TYPE_CHECKING:
     from talkhead.engines.infinitetalk.pipeline import Models

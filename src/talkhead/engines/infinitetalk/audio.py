@@ -1,4 +1,4 @@
-"""From speech to what the network hears: samples, frames, and what surrounds each frame.
+"""What the network hears: the speech features of each frame and of what surrounds it.
 
 InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9).
 """
@@ -10,18 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Samples = NDArray[np.float32]  # (n,), mono, 16 kHz
 Features = NDArray[np.float32]  # (frames, layers, channels); may be a memory map
 
-RATE = 16_000  # Hz
 REACH = 2  # frames heard before and after each frame
-STEADY = 1e-7  # keeps the variance of silence off 0
-
-
-def normalise(samples: Samples) -> Samples:
-    """Return speech of zero mean and unit variance, as the encoder was trained."""
-    mean, var = samples.mean(), samples.var()
-    return np.asarray((samples - mean) / np.sqrt(var + np.float32(STEADY)), np.float32)
 
 
 def audio_windows(speakers: Sequence[Features], start: int, count: int) -> Tensor:

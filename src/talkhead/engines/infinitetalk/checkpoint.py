@@ -16,7 +16,6 @@ from torch import Tensor
 
 from talkhead.engines import Picture, Supplies, Tick
 from talkhead.engines.infinitetalk import keys
-from talkhead.engines.infinitetalk.audio import RATE, Samples, normalise
 from talkhead.engines.infinitetalk.choice import (
     BASE_CONFIG,
     ENCODER,
@@ -165,7 +164,7 @@ def encode_pictures(
 
 def encode_speech(
     files: Files,
-    tracks: Sequence[Samples],
+    tracks: Sequence[wav2vec2.Samples],
     features: Features,
     device: torch.device,
     *,
@@ -184,8 +183,8 @@ def encode_speech(
         def advance(done: int, total: int, index: int = index) -> None:
             tick(index * total + done, len(tracks) * total)
 
-        heard = match_loudness(track, RATE) if loud else track
-        wav2vec2.features(model, normalise(heard), frames, features[index], advance)
+        heard = match_loudness(track, wav2vec2.RATE) if loud else track
+        wav2vec2.features(model, wav2vec2.normalise(heard), frames, features[index], advance)
 
 
 def features_shape(files: Files, speakers: int, frames: int) -> tuple[int, ...]:

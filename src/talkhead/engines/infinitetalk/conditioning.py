@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from talkhead.engines import Box
-from talkhead.engines.infinitetalk.windows import FRAMES_PER_LATENT
+from talkhead.models.vae_sizes import STRIDE
 
 MULTIPLE = 16  # pixels: 8 to a latent, 2 latents to a token
 PATCH = 2  # latents to a token, each way
@@ -68,7 +68,7 @@ def grid_masks(masks: Tensor, height: int, width: int) -> Tensor:
 
 def condition(latents: Tensor) -> Tensor:
     """Return (20, t, h, w): 4 channels that mark the first latent frame, then latents (16, ...)."""
-    known = latents.new_zeros(FRAMES_PER_LATENT, *latents.shape[1:])
+    known = latents.new_zeros(STRIDE, *latents.shape[1:])
     known[:, 0] = 1
     return torch.cat([known, latents])
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from talkhead.engines.infinitetalk.windows import Window
 from talkhead.models.noise import Shape, drawn
+from talkhead.models.windows import Window
 
 
 def official_noise(

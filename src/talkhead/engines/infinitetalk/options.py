@@ -4,14 +4,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from talkhead.engines.infinitetalk.windows import FRAMES_PER_LATENT, OVERLAP, WINDOW
+from talkhead.engines.infinitetalk.windows import OVERLAP, WINDOW
+from talkhead.models.vae_sizes import STRIDE
 from talkhead.request import Strict
 
 
 def _whole_latents(frames: int) -> int:
-    if frames % FRAMES_PER_LATENT != 1:
-        near = max(1, round((frames - 1) / FRAMES_PER_LATENT) * FRAMES_PER_LATENT + 1)
-        raise ValueError(f"1 more than a multiple of {FRAMES_PER_LATENT}, such as {near}")
+    if frames % STRIDE != 1:
+        near = max(1, round((frames - 1) / STRIDE) * STRIDE + 1)
+        raise ValueError(f"1 more than a multiple of {STRIDE}, such as {near}")
     return frames
 
 

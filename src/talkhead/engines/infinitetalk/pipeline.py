@@ -18,17 +18,17 @@ from talkhead.engines.infinitetalk.conditioning import condition
 from talkhead.engines.infinitetalk.noise import official_noise
 from talkhead.engines.infinitetalk.transformer import Condition, InfiniteTalkTransformer
 from talkhead.engines.infinitetalk.upstream import Upstream
-from talkhead.engines.infinitetalk.windows import Window, chunks
 from talkhead.models import sampling, schedule, stepcache, wan_vae
 from talkhead.models.color import ColorStats, color_stats, match_color
 from talkhead.models.guidance import Averages, combine, combine_projected
 from talkhead.models.noise import window_noise
 from talkhead.models.passes import Guidance, Pass, Projection, passes_needed
 from talkhead.models.sampling import Made, Steps
-from talkhead.models.vae_sizes import Tiles, latent_frames
+from talkhead.models.vae_sizes import Tiles
 from talkhead.models.wan_blocks import KeyValue
 from talkhead.models.wan_transformer import Keys
 from talkhead.models.wan_vae import Stills, pixels
+from talkhead.models.windows import Window, chunks, latent_frames
 
 Conditions = Mapping[Pass, Condition]  # of the passes that each step runs
 VOICED = (Pass.BOTH, Pass.AUDIO)  # the passes that hear the speech; the others hear silence

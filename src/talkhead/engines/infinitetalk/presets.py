@@ -6,9 +6,10 @@ from typing import Any
 
 from talkhead.engines import Quality
 from talkhead.engines.infinitetalk.published import load_for
-from talkhead.engines.infinitetalk.windows import Window, plan_windows
+from talkhead.engines.infinitetalk.windows import plan_windows
 from talkhead.models.estimates import Load
 from talkhead.models.passes import Guidance, passes_needed
+from talkhead.models.windows import Window
 
 LARGE = 640 * 960  # pixels, from which on the network's larger training size is meant
 SHIFT, LARGE_SHIFT = 7.0, 11.0

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from talkhead.engines.infinitetalk.windows import Window
 from talkhead.models.estimates import Load, Network
+from talkhead.models.windows import Window
 
 IMAGE, SOUND = 257, 32  # tokens that every token attends to; of sound, for each speaker
 MATRICES = 8  # in a block: self-attention 4, text and image 2, sound 2

@@ -4,24 +4,15 @@ InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9). Plain 
 job is planned without loading torch.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 
+from talkhead.models.vae_sizes import STRIDE
+from talkhead.models.windows import Window
+
 FPS = 25
-FRAMES_PER_LATENT = 4  # after the first frame, which has a latent of its own
 WINDOW = 81
 OVERLAP = 9
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What the network makes at once: `size` frames, of which `fresh` are new and wanted."""
-
-    start: int  # the video's frame at which it begins
-    size: int  # 4n + 1
-    seen: int  # frames at its beginning that the window before made
-    fresh: int  # frames after those; what follows them is cut off
 
 
 def plan_windows(
@@ -41,11 +32,6 @@ def plan_windows(
         made += fresh
     if shrink:
         last = windows[-1]
-        latents = max(1, ceil((last.seen + last.fresh - 1) / FRAMES_PER_LATENT))
-        windows[-1] = replace(last, size=1 + FRAMES_PER_LATENT * latents)
+        latents = max(1, ceil((last.seen + last.fresh - 1) / STRIDE))
+        windows[-1] = replace(last, size=1 + STRIDE * latents)
     return tuple(windows)
-
-
-def chunks(windows: Sequence[Window]) -> tuple[int, ...]:
-    """Return how many new frames each window yields: what segments are cut along."""
-    return tuple(window.fresh for window in windows)

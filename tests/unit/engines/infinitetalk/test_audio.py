@@ -14,15 +14,6 @@ def numbered(frames: int, speaker: int = 0) -> np.ndarray:
     return np.broadcast_to(rows[:, None, None], (frames, 2, 3)).copy()
 
 
-def test_speech_is_normalised() -> None:
-    samples = np.random.default_rng(0).normal(0.1, 0.02, 5000).astype(np.float32)
-    made = audio.normalise(samples)
-    assert made.dtype == np.float32
-    assert abs(made.mean()) < 1e-4
-    assert abs(made.std() - 1) < 1e-3
-    assert not audio.normalise(np.zeros(100, np.float32)).any()
-
-
 def test_a_frame_hears_its_neighbours() -> None:
     made = audio.audio_windows([numbered(40), numbered(40, 1)], 8, 17)
     assert made.shape == (2, 17, 5, 2, 3)

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from talkhead.engines.infinitetalk.windows import Window, chunks, plan_windows
-from talkhead.models.vae_sizes import latent_frames
+from talkhead.engines.infinitetalk.windows import plan_windows
+from talkhead.models.windows import Window
 
 
 @pytest.mark.parametrize(("frames", "count"), [(1, 1), (81, 1), (82, 2), (153, 2), (154, 3)])
@@ -33,15 +33,6 @@ def test_windows_make_every_frame_once(size: int, overlap: int, shrink: bool) ->
 def test_a_last_window_can_be_short() -> None:
     assert plan_windows(100, shrink=True)[-1] == Window(72, 29, 9, 19)
     assert plan_windows(1, shrink=True)[-1] == Window(0, 5, 0, 1)
-
-
-@pytest.mark.parametrize(("frames", "latents"), [(1, 1), (5, 2), (9, 3), (81, 21)])
-def test_frames_to_latents(frames: int, latents: int) -> None:
-    assert latent_frames(frames) == latents
-
-
-def test_what_each_window_yields_is_the_whole_video() -> None:
-    assert chunks(plan_windows(200)) == (81, 72, 47)
 
 
 def test_planning_needs_no_torch() -> None:

@@ -1,0 +1,82 @@
+"""What a request's quality stands for. Steps and strengths that it gives itself come first."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from talkhead.engines import Quality
+from talkhead.engines.omniavatar.sizes import chunk_frames, tokens_for
+from talkhead.engines.omniavatar.windows import plan_windows
+from talkhead.errors import Code, TalkheadError
+from talkhead.models.vae_sizes import STRIDE
+from talkhead.models.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a chunk is sampled."""
+
+    steps: int
+    text_guidance: float = 4.5
+    audio_guidance: float | None = None  # None is as much as that by text, in two passes
+    shift: float = 5.0
+
+
+# OmniAvatar's README and configs/inference.yaml (commit 1536bf3): 20 to 50 steps, 50 by default,
+# guidance 4 to 6. No LoRA for few steps is known that keeps guidance by audio, so that "draft" goes
+# below what the authors advise. None has TeaCache: its polynomial for 14B is negative where a step
+# changes the modulation by more than 8 percent, as fewer and so longer steps may, and from there on
+# nothing is computed before the last step. That is to be seen with the real weights first.
+RECIPES: Mapping[Quality, Recipe] = {
+    "draft": Recipe(10),
+    "fast": Recipe(20),
+    "balanced": Recipe(25),
+    "best": Recipe(50),
+}
+
+
+def recipe(quality: Quality, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's fields: what the quality stands for, changed by what the request gives.
+
+    Guidance by audio that nobody gives follows that by text, as the official audio_scale does.
+    """
+    own = asdict(RECIPES[quality]) | {name: given[name] for name in given if name != "seed"}
+    if own["audio_guidance"] is None:
+        own["audio_guidance"] = own["text_guidance"]
+    return own
+
+
+def settled(
+    options: Mapping[str, Any], quality: Quality, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return all settings of a job in one table: its options' and its recipe's fields.
+
+    In it `teacache_threshold` is None where it is off, and `timestep_rounding` is no longer "auto":
+    the weights were trained and are run by code that tells the network times in its own dtype, so
+    that other times are ones it never saw, in the product as in comparisons.
+    """
+    asked = {**options, **recipe(quality, given)}
+    asked["teacache_threshold"] = options["teacache_threshold"] or None
+    if options["timestep_rounding"] == "auto":
+        asked["timestep_rounding"] = "model_dtype"
+    return asked
+
+
+def windows_of(
+    asked: Mapping[str, Any], frames: int, width: int, height: int
+) -> tuple[Window, ...]:
+    """Return the chunks of a video of so many frames, one more where it is as officially.
+
+    Raises E_INPUT_VALIDATION where a chunk of this size is no longer than what it continues from.
+    """
+    overlap, max_tokens = asked["overlap_frames"], asked["max_tokens"]
+    size = chunk_frames(height, width, max_tokens)
+    if size <= overlap:
+        raise TalkheadError(
+            Code.INPUT,
+            f"options.max_tokens ({max_tokens}) is too little at {width}x{height}: chunks would be "
+            f"no longer than options.overlap_frames ({overlap})",
+            f"at least {tokens_for(overlap + STRIDE, height, width)} at this size",
+            fields=("options.max_tokens", "options.overlap_frames"),
+        )
+    return plan_windows(frames, size, overlap, keep_still=asked["official"])
