@@ -24,9 +24,8 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "omniavatar": {
         "overlap": "frames of one chunk that the next one continues from; 1 + 4n",
-        "max_tokens": "thousands of tokens in one chunk, which set its length",
+        "max_tokens": "tokens of one chunk, which set its length",
         "teacache_threshold": "reuse of steps; 0 is off",
-        "lead_silence": "seconds of silence before the speech",
     },
     "sonic": {
         "dynamic_scale": "strength of the motion",

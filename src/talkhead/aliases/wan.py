@@ -188,7 +188,7 @@ OMNIAVATAR = Family(
         "overlap_frame": Key("options.overlap", keys.whole),
         "max_tokens": Key("options.max_tokens", keys.whole),
         "tea_cache_l1_thresh": Key("options.teacache_threshold", keys.number),
-        "silence_duration_s": Key("options.lead_silence", keys.number),
+        "silence_duration_s": Key("speakers.0.start", keys.number),
         "fps": Key("fps", keys.number),
         "sample_rate": ignored("the sound keeps its own rate"),
     },

@@ -33,6 +33,7 @@ class Steps:
 
     times: Tensor  # f32 (steps + 1,), from 1000 down to 0
     computed: tuple[bool, ...]  # the other steps use the last change again
+    told: Tensor | None = None  # the times as the network is told them, where others than those
 
 
 def denoise(
@@ -55,7 +56,8 @@ def denoise(
     count = len(steps.computed)
     tick(0, count)
     for index in range(count):
-        t = steps.times[index : index + 1].to(latents.device)
+        t = (steps.times if steps.told is None else steps.told)[index : index + 1]
+        t = t.to(latents.device)
         outputs: dict[Pass, Tensor] = {}
         for name, told in conditions.items():
             if all(steps.computed):

@@ -64,6 +64,7 @@ async def serving(plane: Plane, host: str = "127.0.0.1", port: int = 0) -> Async
         yield f"http://{shown}:{bound}/v2/local"
     finally:
         await runner.cleanup()
+        await asyncio.sleep(0.05)  # the loop has to turn once more for sockets to close
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:

@@ -29,18 +29,13 @@ class Options(Strict):
     max_tokens: Annotated[int, Field(ge=1, le=80_000)] = Field(
         MAX_TOKENS, description="tokens of one chunk, which set its length; 30000 was trained"
     )
-    overlap_frames: Annotated[int, AfterValidator(_whole_latents), Field(ge=1, le=77)] = Field(
+    overlap: Annotated[int, AfterValidator(_whole_latents), Field(ge=1, le=77)] = Field(
         OVERLAP, description="frames of one chunk that the next one continues from; 1 + 4n"
     )
     teacache_threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None,
         description="reuse of steps that change little, 0.14 as a rule, with 50 steps; unset or 0 "
         "is off",
-    )
-    silence: Annotated[float, Field(ge=0, le=10)] = Field(
-        0.0,
-        description="seconds of silence before the speech, in which the picture settles; the "
-        "official code has 0.3",
     )
     vae_tiling: bool | None = Field(
         None, description="encode and decode in tiles, for less memory; unset: where it is needed"
@@ -53,5 +48,5 @@ class Options(Strict):
     official: bool = Field(
         False,
         description="as the official code has it, for comparison: the video begins with the still, "
-        "and sound follows one frame later",
+        "and sound follows one frame later (its 0.3 s of silence before are speakers.0.start)",
     )

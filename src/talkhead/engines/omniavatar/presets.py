@@ -65,18 +65,19 @@ def settled(
 def windows_of(
     asked: Mapping[str, Any], frames: int, width: int, height: int
 ) -> tuple[Window, ...]:
-    """Return the chunks of a video of so many frames, one more where it is as officially.
+    """Return the chunks of a video of so many frames, the first of them the still if officially.
 
     Raises E_INPUT_VALIDATION where a chunk of this size is no longer than what it continues from.
     """
-    overlap, max_tokens = asked["overlap_frames"], asked["max_tokens"]
+    overlap, max_tokens = asked["overlap"], asked["max_tokens"]
     size = chunk_frames(height, width, max_tokens)
     if size <= overlap:
         raise TalkheadError(
             Code.INPUT,
             f"options.max_tokens ({max_tokens}) is too little at {width}x{height}: chunks would be "
-            f"no longer than options.overlap_frames ({overlap})",
+            f"no longer than options.overlap ({overlap})",
             f"at least {tokens_for(overlap + STRIDE, height, width)} at this size",
-            fields=("options.max_tokens", "options.overlap_frames"),
+            fields=("options.max_tokens", "options.overlap"),
         )
-    return plan_windows(frames, size, overlap, keep_still=asked["official"])
+    still = asked["official"]  # one frame of those wanted
+    return plan_windows(frames - still, size, overlap, keep_still=still)

@@ -7,29 +7,27 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.validation import validate
 
 
-def test_defaults_are_those_of_the_official_code_but_for_the_silence() -> None:
+def test_defaults_are_those_of_the_official_code() -> None:
     made = Options()
-    assert (made.max_tokens, made.overlap_frames, made.silence) == (30_000, 13, 0)
+    assert (made.max_tokens, made.overlap) == (30_000, 13)
     assert made.model_dump(exclude_unset=True) == {}
     assert all(field.description for field in Options.model_fields.values())
 
 
 @pytest.mark.parametrize("frames", [1, 5, 13, 77])
 def test_overlaps_of_whole_latents_are_taken(frames: int) -> None:
-    assert validate(Options, {"overlap_frames": frames}).overlap_frames == frames
+    assert validate(Options, {"overlap": frames}).overlap == frames
 
 
 @pytest.mark.parametrize(
     ("given", "field", "hint"),
     [
-        ({"overlap_frames": 12}, "options.overlap_frames", "such as 13"),
-        ({"overlap_frames": 0}, "options.overlap_frames", ""),
-        ({"overlap_frames": 81}, "options.overlap_frames", "77"),
+        ({"overlap": 12}, "options.overlap", "such as 13"),
+        ({"overlap": 0}, "options.overlap", ""),
+        ({"overlap": 81}, "options.overlap", "77"),
         ({"max_tokens": 0}, "options.max_tokens", ""),
         ({"max_tokens": 80_001}, "options.max_tokens", "80000"),
         ({"teacache_threshold": -0.1}, "options.teacache_threshold", ""),
-        ({"silence": -1}, "options.silence", ""),
-        ({"silence": 11}, "options.silence", ""),
         ({"model": "14b"}, "options.model", "14B"),
         ({"timestep_rounding": True}, "options.timestep_rounding", "model_dtype"),
         ({"max_token": 1}, "options.max_token", "max_tokens"),

@@ -61,16 +61,16 @@ def test_all_settings_are_in_one_table() -> None:
 def test_chunks_follow_from_the_settings() -> None:
     windows = windows_of(asked(), 250, 720, 400)
     assert [window.fresh for window in windows] == [104, 92, 54]
-    windows = windows_of(asked(official=True, overlap_frames=1), 250, 400, 720)
-    assert [window.fresh for window in windows] == [105, 104, 42]
+    windows = windows_of(asked(official=True, overlap=1), 250, 400, 720)
+    assert [window.fresh for window in windows] == [105, 104, 41]  # the first is the still
 
 
 def test_chunks_that_never_get_on_are_refused() -> None:
-    tight = asked(overlap_frames=33)
+    tight = asked(overlap=33)
     with pytest.raises(TalkheadError) as caught:
         windows_of(tight, 100, 1280, 720)
     assert caught.value.code is Code.INPUT
-    assert caught.value.fields == ("options.max_tokens", "options.overlap_frames")
+    assert caught.value.fields == ("options.max_tokens", "options.overlap")
     assert caught.value.hint == "at least 33300 at this size"
     windows = windows_of({**tight, "max_tokens": 33_300}, 100, 1280, 720)
     assert {window.size for window in windows} == {37}
