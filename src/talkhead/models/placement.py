@@ -10,11 +10,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from talkhead.models.attention import choose_backend
 from talkhead.models.loading import Target, targets
 
 HOST = torch.device("cpu")
@@ -34,6 +35,33 @@ class Placement:
     offload: bool = False  # weights of streamed modules stay in host memory
     compiled: bool = False  # repeated blocks run through torch.compile
     attention: str = "sdpa"  # one of models.attention.BACKENDS
+
+
+class Wanted(Protocol):
+    """How an operator wants networks to run: `engines.Supplies` says it."""
+
+    @property
+    def device(self) -> str:
+        """Return cuda, cuda:1, cpu; auto is a GPU where there is one."""
+
+    @property
+    def attention(self) -> str:
+        """Return auto, or one of models.attention.BACKENDS."""
+
+    @property
+    def compiled(self) -> bool:
+        """Return whether repeated blocks run through torch.compile."""
+
+
+def place(wanted: Wanted, *, offload: bool = False) -> Placement:
+    """Return where and as what models compute; raises E_UNSUPPORTED for what is not there."""
+    name = wanted.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    attention = choose_backend(wanted.attention, device)
+    return Placement(device, dtype, offload, wanted.compiled, attention)
 
 
 def target_of(model: type[nn.Module], placement: Placement) -> Callable[[str], Target]:

@@ -53,15 +53,16 @@ def prompts(texts: Sequence[str], dtype: str, json: bool) -> None:
     import torch  # noqa: PLC0415 (heavy)
 
     from talkhead.engines import Supplies, infinitetalk  # noqa: PLC0415
-    from talkhead.engines.infinitetalk import checkpoint  # noqa: PLC0415
+    from talkhead.models.placement import place  # noqa: PLC0415
+    from talkhead.models.wan_text import encode_texts  # noqa: PLC0415
 
     settings = load(weights_aliases=True)
     known, where = weights.known(settings.weights_manifest), places_of(settings)
     wanted = [infinitetalk.PROMPT, infinitetalk.NEGATIVE_PROMPT, *texts]
     supplies = Supplies(finder(where, known), identity, (settings.prompts,), settings.device)
-    place = checkpoint.placed(supplies)
-    place = replace(place, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
-    checkpoint.encode_texts(supplies.files, supplies.prompts, wanted, place)
+    there = place(supplies)
+    there = replace(there, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
+    encode_texts(supplies.files, supplies.prompts, wanted, there)
     if json:
         console.as_json({"folder": str(settings.prompts), "texts": wanted, "dtype": dtype})
         return

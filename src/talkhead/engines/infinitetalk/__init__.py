@@ -36,7 +36,7 @@ from talkhead.models.windows import Window, chunks
 
 if TYPE_CHECKING:
     from talkhead.engines.infinitetalk.pipeline import Models
-    from talkhead.engines.infinitetalk.weighing import Weighed
+    from talkhead.models.weighing import Weighed
 
 Moments = tuple[float, ...]  # seconds
 
@@ -113,6 +113,8 @@ class InfiniteTalk:
             prepared,
             weighing,
         )
+        from talkhead.models.placement import place  # noqa: PLC0415
+        from talkhead.models.wan_text import encode_texts  # noqa: PLC0415
 
         supplies, speakers = self.supplies, len(inputs.speakers)
         size = plan.width, plan.height
@@ -123,18 +125,18 @@ class InfiniteTalk:
         # a job that goes on has to tile as it began, whatever is free then
         asked |= {"seed": inputs.seed, "vae_tiling": weighed.layout.tiles}
         asked["offload"] = inputs.memory.offload
-        place = checkpoint.placed(supplies)
+        there = place(supplies)
         prompts = [inputs.prompt or PROMPT]
         if asked["text_guidance"] != 1:  # else no pass reads it
             prompts.append(inputs.negative_prompt or NEGATIVE_PROMPT)
         tick(0, 1)
-        texts = checkpoint.encode_texts(supplies.files, supplies.prompts, prompts, place)
+        texts = encode_texts(supplies.files, supplies.prompts, prompts, there)
         pictures = inputs.pictures if len(inputs.pictures) else [inputs.picture]
-        looks = checkpoint.encode_pictures(supplies.files, pictures, place, lambda: tick(0, 1))
+        looks = checkpoint.encode_pictures(supplies.files, pictures, there, lambda: tick(0, 1))
         speech = inputs.room(checkpoint.features_shape(supplies.files, speakers, plan.frames))
         tracks = [speaker.speech for speaker in inputs.speakers]
         loud = asked["normalize_loudness"]
-        checkpoint.encode_speech(supplies.files, tracks, speech, place.device, loud=loud, tick=tick)
+        checkpoint.encode_speech(supplies.files, tracks, speech, there.device, loud=loud, tick=tick)
         return {
             "pictures": np.asarray(pictures),
             "looks": looks.numpy(),
@@ -190,14 +192,15 @@ class InfiniteTalk:
     def _loaded(self, choice: Choice, load: Load, asked: Mapping[str, Any], tick: Tick) -> "Models":
         """Return the networks of a job; those of the last one, where they are the same."""
         from talkhead.engines.infinitetalk import checkpoint, weighing  # noqa: PLC0415 (torch)
+        from talkhead.models.placement import place  # noqa: PLC0415
 
         memory = Fitting(asked["offload"])
         layout = weighing.weigh(self.supplies, choice, load, memory, asked["vae_tiling"]).layout
         if (choice, layout.offload) not in self._models:
             self._models.clear()  # before the others are loaded: two do not fit
-            place = checkpoint.placed(self.supplies, offload=layout.offload)
+            there = place(self.supplies, offload=layout.offload)
             self._models[choice, layout.offload] = checkpoint.load_models(
-                self.supplies.files, choice, place, tick
+                self.supplies.files, choice, there, tick
             )
         return self._models[choice, layout.offload]
 

@@ -14,53 +14,30 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from talkhead.engines import Picture, Supplies, Tick
+from talkhead.engines import Picture, Tick
 from talkhead.engines.infinitetalk import keys
 from talkhead.engines.infinitetalk.choice import (
     BASE_CONFIG,
-    ENCODER,
-    SMALL_ENCODER,
-    SMALL_TEXT,
     SPEECH,
     SPEECH_CONFIG,
-    TEXT,
-    TOKENIZER,
-    VAE,
     VISION,
     Choice,
-    Files,
     transformer,
 )
 from talkhead.engines.infinitetalk.loudness import match_loudness
 from talkhead.engines.infinitetalk.pipeline import Models
 from talkhead.engines.infinitetalk.presets import LORAS
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
-from talkhead.errors import TalkheadError
-from talkhead.models import embeddings, lora, text, vision, wav2vec2
-from talkhead.models.attention import choose_backend
+from talkhead.models import lora, vision, wav2vec2
 from talkhead.models.loading import Source, load, shapes_of, stored
 from talkhead.models.placement import Placement, settle, target_of
 from talkhead.models.quantised import Keep
+from talkhead.models.wan_files import VAE, Files
 from talkhead.models.wan_vae import Stills, pixels
 from talkhead.models.wan_vae_files import load_vae
 
 Features = NDArray[np.float32]
 Shapes = Mapping[str, tuple[int, ...]]  # by our names
-
-
-def placed(supplies: Supplies, *, offload: bool = False) -> Placement:
-    """Return where and as what models compute; "auto" is a GPU where there is one."""
-    name = supplies.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    return Placement(
-        device,
-        torch.float32 if device.type == "cpu" else torch.bfloat16,
-        offload=offload,
-        compiled=supplies.compiled,
-        attention=choose_backend(supplies.attention, device),
-    )
 
 
 def sources(files: Files, choice: Choice) -> tuple[Source, ...]:
@@ -110,44 +87,6 @@ def lora_warnings(files: Files, choice: Choice) -> tuple[str, ...]:
 def changes_of(files: Files, choice: Choice, wanted: Shapes) -> lora.Merge:
     """Return what a choice's LoRA changes in tensors of these names and shapes."""
     return lora.plan(_loras(files, choice), keys.LORA, wanted)
-
-
-def encode_texts(
-    files: Files, folders: Sequence[Path], texts: Sequence[str], placement: Placement
-) -> list[Tensor]:
-    """Return f32 (tokens, dim) of each text; those in one of the folders need no encoder.
-
-    Those that a quantised encoder makes are kept under another name, and used only in its place.
-    """
-    ids, identity = TEXT, f"{ENCODER} {placement.dtype}"
-    if not here(files, TEXT) and here(files, SMALL_TEXT):
-        known = all(embeddings.known(folders, identity, one) for one in texts)
-        ids = SMALL_TEXT
-        identity = identity if known else f"{SMALL_ENCODER} {placement.dtype}"
-
-    def encoder(lacking: Sequence[str]) -> list[Tensor]:
-        try:
-            found = files(*ids)
-        except TalkheadError as error:
-            raise TalkheadError(
-                error.code,
-                f"{len(lacking)} of the prompts were never encoded, and the text encoder is not "
-                f"here: {error.message}",
-                f"{error.hint}; or encode them where it is: `talkhead weights prompts`",
-            ) from error
-        model = text.load_encoder(found, placement.device, placement.dtype)
-        (folder,) = {file.parent for file in files(*TOKENIZER) if file.name == "tokenizer.json"}
-        return text.encode(model, text.load_tokenizer(folder), lacking)
-
-    return [rows.float() for rows in embeddings.prompts(folders, identity, texts, encoder)]
-
-
-def here(files: Files, ids: Sequence[str]) -> tuple[Path, ...]:
-    """Return the files of the first of these ids that is on this machine, none where none is."""
-    try:
-        return files(*ids)
-    except TalkheadError:
-        return ()
 
 
 def encode_pictures(

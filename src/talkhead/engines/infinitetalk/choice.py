@@ -1,15 +1,14 @@
 """Which weights a job wants, by their ids in weights/manifest.toml. Loads no torch."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from talkhead.engines.infinitetalk.presets import LORAS
 from talkhead.errors import Code, TalkheadError
+from talkhead.models.wan_files import VAE, Files
 
-# The files of the first of these ids that is here; raises E_PIPELINE_LOAD where none is.
-Files = Callable[..., tuple[Path, ...]]
 Quant = Literal["fp8", "int8", "gguf"]
 
 QUANTS: tuple[Quant, ...] = ("fp8", "int8", "gguf")  # values of memory.quant
@@ -27,11 +26,8 @@ ADAPTERS = {1: "infinitetalk-single-adapter", 2: "infinitetalk-multi-adapter"}  
 SCALED = {1: "infinitetalk-single-fp8-scaled", 2: "infinitetalk-multi-fp8-scaled"}
 BLOCKS = {1: ("infinitetalk-single-q8", "infinitetalk-single-q6"), 2: ("infinitetalk-multi-q8",)}
 BASE_CONFIG = ("wan-i2v-config",)
-VAE, VISION = ("wan-vae-comfy", "wan-vae"), ("clip-vision-h", "wan-clip")
-TEXT, TOKENIZER = ("umt5-bf16", "wan-t5"), ("wan-tokenizer",)
-SMALL_TEXT = ("umt5-fp8", "infinitetalk-t5-fp8")  # where none of TEXT is here
+VISION = ("clip-vision-h", "wan-clip")
 SPEECH, SPEECH_CONFIG = ("wav2vec2-zh",), ("wav2vec2-zh-config",)
-ENCODER, SMALL_ENCODER = "umt5-xxl", "umt5-xxl fp8"  # as the cache of prompts knows them
 
 
 @dataclass(frozen=True, slots=True)

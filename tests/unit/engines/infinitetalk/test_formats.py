@@ -14,14 +14,17 @@ from torch import Tensor
 from support import formats, infinitetalk, installation
 from support.formats import WRITERS
 from talkhead.engines import Fitting, Inputs, Probe, Speaker
-from talkhead.engines.infinitetalk import InfiniteTalk, checkpoint, weighing
+from talkhead.engines.infinitetalk import InfiniteTalk, checkpoint
 from talkhead.engines.infinitetalk.choice import Choice
 from talkhead.engines.infinitetalk.options import Options
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.errors import Code, TalkheadError
 from talkhead.models.formats import bare, opened
+from talkhead.models.loading import described
 from talkhead.models.placement import Placement
 from talkhead.models.quantised import QuantLinear, quantise
+from talkhead.models.wan_text import encode_texts
+from talkhead.models.weighing import held_of
 
 CPU = torch.device("cpu")
 OTHER = {"dim": 64, "output_dim": 32}  # whole blocks of GGUF
@@ -153,10 +156,10 @@ def test_what_is_predicted_is_what_is_held(
     here = written(form, tensors, files, tmp_path)
     find, choice = installation.finder(here), Choice(1, lora)
     sources = checkpoint.sources(find, choice)
-    found = weighing.described(sources)
+    found = described(sources)
     sides = {name: entry.shape for name, entry in found.items()}
     changed = checkpoint.changes_of(find, choice, sides).changes
-    held = weighing.held_of(found, checkpoint.keep_of(choice, CPU), 4, changed)
+    held = held_of(found, checkpoint.keep_of(choice, CPU), 4, changed)
     assert held is not None
     model = loaded(here, lora=lora)
     assert held.whole == sum(tensor.nbytes for tensor in model.parameters())
@@ -325,7 +328,7 @@ def test_prompts_of_a_quantised_encoder_are_kept_apart(
 
     def rows(here: installation.Files) -> Tensor:
         find = installation.finder(here)
-        return checkpoint.encode_texts(find, [folder], ["a person is talking"], HERE)[0]
+        return encode_texts(find, [folder], ["a person is talking"], HERE)[0]
 
     less = rows(small)
     full = rows(files)
