@@ -13,8 +13,6 @@ from talkhead.engines.infinitetalk.choice import (
     FULL,
     GGUF,
     SCALED,
-    SMALL_TEXT,
-    TEXT,
     WHOLE,
     Choice,
     choice_of,
@@ -23,6 +21,7 @@ from talkhead.engines.infinitetalk.choice import (
 )
 from talkhead.engines.infinitetalk.published import NETWORK
 from talkhead.errors import Code, TalkheadError
+from talkhead.models.wan_files import SMALL_TEXT, TEXT
 from talkhead.weights import manifest
 
 ASKED = {"lora": None, "lora_strength": 1.0, "lora_alpha": "ignore", "quant": None, "base": None}
