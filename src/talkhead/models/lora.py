@@ -22,7 +22,13 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.models.formats import opened, shapes
 from talkhead.models.loading import Mend, Rules, renamed
 
-PREFIXES = ("diffusion_model.", "transformer.", "pipe.dit.", "base_model.model.")
+PREFIXES = (
+    "model.diffusion_model.",
+    "diffusion_model.",
+    "transformer.",
+    "pipe.dit.",
+    "base_model.model.",
+)
 SUFFIXES = {
     ".lora_down.weight": "down",
     ".lora_A.weight": "down",

@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 PARTS = r"(weight|bias)"
-BEFORE = r"(?:pipe\.dit\.|base_model\.model\.)*"  # what trainers put before names
+BEFORE = rf"(?:{'|'.join(map(re.escape, lora.PREFIXES))})*"  # what trainers put before names
 WHOLE: Rules = rules(
     {
         rf"{BEFORE}patch_embedding\.{PARTS}": r"patch_embedding.\1",
@@ -194,7 +194,7 @@ def _blocks(base: Shapes) -> int:
 def _lacking(file: Path, lost: list[str]) -> TalkheadError:
     """Return the error for a checkpoint without some of its whole tensors."""
     why = "" if not lost[0].startswith("patch_") else ": the base's own takes too few channels"
-    return _refused(file, f"has no {named(lost)}{why}")
+    return _refused(file, f"lacks {named(lost)}{why}")
 
 
 def _refused(file: Path, why: str) -> TalkheadError:
