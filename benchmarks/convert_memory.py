@@ -36,7 +36,9 @@ def held_mb() -> float:
     return int(next(line.split()[1] for line in lines if line.startswith("RssAnon"))) / 1e3
 
 
-def peak_of(root: Path, dtype: str) -> tuple[float, float]:
+def peak_of(
+    root: Path, dtype: str, name: str = "file", known: weights.Manifest | None = None
+) -> tuple[float, float]:
     """Convert; return MB more than before at the peak, and seconds."""
     before, peak, ended = held_mb(), [0.0], threading.Event()
 
@@ -47,10 +49,8 @@ def peak_of(root: Path, dtype: str) -> tuple[float, float]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     began = time.monotonic()
-    known = weights.read(MANIFEST)
-    convert(
-        Wanted(("file",), root, dtype), Places(root), known, Until(600), lambda *_, **__: None, 5
-    )
+    known = known or weights.read(MANIFEST)
+    convert(Wanted((name,), root, dtype), Places(root), known, Until(600), lambda *_, **__: None, 5)
     seconds = time.monotonic() - began
     ended.set()
     watcher.join()

@@ -7,7 +7,7 @@ loading them again with other mendings gives the model that those alone make.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
@@ -43,6 +43,15 @@ class Source:
 
     files: tuple[Path, ...]
     rules: Rules
+    skip: re.Pattern[str] | None = None  # whole published names that are left to others
+
+    def names(self, keys: Iterable[str]) -> dict[str, str | None]:
+        """Return our names of a file's keys, None where no rule knows one; without the skipped."""
+        return {
+            key: renamed(bare(key), self.rules)
+            for key in keys
+            if self.skip is None or not self.skip.fullmatch(bare(key))
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +135,9 @@ def described(sources: Sequence[Source]) -> dict[str, Entry]:
     for source in sources:
         for file in source.files:
             with opened(file) as tensors:
-                for key, entry in tensors.entries.items():
-                    if (name := renamed(bare(key), source.rules)) is not None:
-                        found[name] = entry
+                for key, name in source.names(tensors.entries).items():
+                    if name is not None:
+                        found[name] = tensors.entries[key]
     return found
 
 
@@ -149,7 +158,7 @@ def _places_in(source: Source, wanted: Mapping[str, tuple[int, ...]]) -> dict[st
     for file in source.files:
         with opened(file) as tensors:
             form, entries = tensors.form, tensors.entries
-        found = {key: renamed(bare(key), source.rules) for key in entries}
+        found = source.names(entries)
         if strange := [key for key, name in found.items() if name not in wanted]:
             raise _refused(f"{file} has {named(strange)}, unknown to this model ({form})")
         wrong = []

@@ -4,6 +4,9 @@ Merging is done in float32 on the tensor as it is stored, before it is converted
 none, means reading the files again. InfiniteTalk's official code (commit 0107cd9) adds
 strength * (up @ down) to weights, and strength times the value of `diff` and `diff_b` to weights
 and biases, those of norms included.
+
+A checkpoint that holds pairs beside whole tensors (OmniAvatar's) is one such file, `beside` the
+rules of those tensors, which are loaded as any others.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +22,20 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.models.formats import opened, shapes
 from talkhead.models.loading import Mend, Rules, renamed
 
-PREFIXES = ("diffusion_model.", "transformer.")
+PREFIXES = (
+    "model.diffusion_model.",
+    "diffusion_model.",
+    "transformer.",
+    "pipe.dit.",
+    "base_model.model.",
+)
 SUFFIXES = {
     ".lora_down.weight": "down",
     ".lora_A.weight": "down",
+    ".lora_A.default.weight": "down",  # peft, as it names its first adapter
     ".lora_up.weight": "up",
     ".lora_B.weight": "up",
+    ".lora_B.default.weight": "up",
     ".alpha": "alpha",
     ".diff": "diff",
     ".diff_b": "diff_b",
@@ -55,6 +66,8 @@ class Lora:
     file: Path
     strength: float = 1.0
     alpha_mode: Literal["ignore", "standard"] = "ignore"
+    beside: Rules = ()  # of whole tensors in the same file, which are no changes
+    advice: str = "use a LoRA that was made for Wan 2.1 14B"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,8 @@ def plan(loras: Sequence[Lora], known: Rules, wanted: Mapping[str, Shape]) -> Me
     changes: dict[str, tuple[Change, ...]] = {}
     warnings: list[str] = []
     for lora in loras:
-        layers, strange = _layers(shapes(lora.file))
+        layers, others = _layers(shapes(lora.file))
+        strange = [key for key in others if renamed(key, lora.beside) is None]
         alphas = _alphas(lora.file, layers)
         applied = 0
         for layer, parts in layers.items():
@@ -136,13 +150,20 @@ def _layers(found: Mapping[str, Shape]) -> tuple[dict[str, Parts], list[str]]:
     layers: dict[str, Parts] = {}
     strange: list[str] = []
     for key, shape in found.items():
-        bare = next((key.removeprefix(start) for start in PREFIXES if key.startswith(start)), key)
+        bare = _bare(key)
         suffix = next((end for end in SUFFIXES if bare.endswith(end)), None)
         if suffix is None:
             strange.append(key)
         else:
             layers.setdefault(bare.removesuffix(suffix), {})[SUFFIXES[suffix]] = Part(key, shape)
     return layers, strange
+
+
+def _bare(key: str) -> str:
+    """Return a key without what trainers put before it, of which there may be several."""
+    while start := next((one for one in PREFIXES if key.startswith(one)), ""):
+        key = key.removeprefix(start)
+    return key
 
 
 def _alphas(file: Path, layers: Mapping[str, Parts]) -> dict[str, float]:
@@ -206,6 +227,4 @@ def _named(keys: Sequence[str]) -> str:
 
 
 def _refused(lora: Lora, message: str) -> TalkheadError:
-    return TalkheadError(
-        Code.WEIGHTS, f"{lora.file} {message}", "use a LoRA that was made for Wan 2.1 14B"
-    )
+    return TalkheadError(Code.WEIGHTS, f"{lora.file} {message}", lora.advice)

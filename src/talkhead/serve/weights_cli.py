@@ -54,7 +54,8 @@ def weights_pull(
     "convert",
     epilog="Examples:\n\n"
     "talkhead weights convert infinitetalk-official\n\n"
-    "talkhead weights convert wan-i2v --dtype bf16",
+    "talkhead weights convert wan-i2v --dtype bf16\n\n"
+    "talkhead weights convert omniavatar-14b-merged --dtype bf16",
 )
 def weights_convert(
     names: Annotated[list[str], typer.Argument(help="Sets (their pickles are meant) or files.")],
@@ -64,7 +65,7 @@ def weights_convert(
     into: Into = None,
     json: Json = False,
 ) -> None:
-    """Write safetensors of pickles, which alone are loaded, and narrower forms of wide files."""
+    """Write safetensors of pickles, which alone are loaded, narrower forms, and merged copies."""
     from talkhead.serve import local, weights_making  # noqa: PLC0415
 
     with local.failures(json):

@@ -44,6 +44,7 @@ def _row(file: weights.File) -> str:
     repo = file.repo
     path = f"`{file.path}`" + (f" ({file.note})" if file.note else "")
     revision = "-" if repo.local else f"`{repo.revision}`"
-    where = "by hand" if repo.local else f"`{repo.name}`"
+    kept = "made here" if file.merges else "by hand"
+    where = kept if repo.local else f"`{repo.name}`"
     licence = repo.licence or "not stated"
     return f"| `{file.id}` | {size(file)} | {where} | {path} | {revision} | {licence} |"

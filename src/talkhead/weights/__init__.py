@@ -67,6 +67,7 @@ class File:
     keep: str = ""  # beginning of the names that a conversion keeps; empty: all
     part: str = ""  # what it is to a set, where others need to know: "text encoder"
     recognise: Marks | None = None
+    merges: tuple[str, ...] = ()  # ids of base, delta and its config, of which it is made
 
     @property
     def single(self) -> bool:
@@ -121,6 +122,14 @@ class Manifest:
     def ways(self, name: str) -> tuple[File, ...]:
         """Return the file of this id, then those that serve in its place."""
         return tuple(self.files[one] for one in (name, *self.alternatives.get(name, ())))
+
+    def instead(self, name: str) -> tuple[File, ...]:
+        """Return what makes the file of this id needless in a set: alternatives, merged copies."""
+        return (*self.ways(name)[1:], *self.merged(name))
+
+    def merged(self, name: str) -> tuple[File, ...]:
+        """Return the merged copies that hold the file of this id."""
+        return tuple(file for file in self.files.values() if name in file.merges)
 
 
 def size_gb(file: File) -> float | None:
@@ -200,6 +209,7 @@ def _built(table: Mapping[str, Any], refuse: form.Refuse) -> Manifest:
     named = {f"sets.{name}.files": facts["files"] for name, facts in table["sets"].items()}
     others = table.get(form.ALTERNATIVES, {})
     named |= {f"{form.ALTERNATIVES}.{name}": [name, *ids] for name, ids in others.items()}
+    named |= {f"files.{name}.merges": file.merges for name, file in entries.items()}
     for at, ids in named.items():
         if lost := [wanted for wanted in ids if wanted not in entries]:
             refuse(f"{at}: names unknown files {lost}")
@@ -242,13 +252,14 @@ def _file(name: str, facts: Mapping[str, Any], sources: Mapping[str, Repo]) -> F
         name,
         sources[facts["repo"]],
         also=tuple(facts.get("also", ())),
+        merges=tuple(facts.get("merges", ())),
         shapes=_shapes(facts.get("shapes", {})) or None,
         recognise=None if marks is None else _marks(marks),
         **rest,
     )
 
 
-_READ = ("repo", "also", "shapes", "recognise")
+_READ = ("repo", "also", "merges", "shapes", "recognise")
 
 
 def _marks(facts: Mapping[str, Any]) -> Marks:

@@ -73,7 +73,7 @@ def bundle(wanted: Wanted, places: locate.Places, known: Manifest) -> Bundled:
     try:
         for piece in pieces:
             copied += _put(piece, wanted.into / piece.name)
-        _write(wanted.into / README, _readme(wanted, pieces))
+        _write(wanted.into / README, _readme(wanted, pieces, known))
         _write(wanted.into / locate.MARKER, _marker(wanted, pieces))
     except OSError as error:
         raise TalkheadError(
@@ -86,20 +86,21 @@ def bundle(wanted: Wanted, places: locate.Places, known: Manifest) -> Bundled:
 
 
 def _weights(files: Sequence[File], places: locate.Places, known: Manifest) -> list[Piece]:
-    """Return the files of these entries or their alternatives, or raise with all that lack."""
-    pieces: list[Piece] = []
+    """Return the files of these entries or what stands for them, or raise with all that lack."""
+    pieces: dict[str, Piece] = {}  # by name: a merged copy stands for several entries
     absent, pickles = [], []
     for file in files:
-        found = [locate.find(way, places) for way in known.ways(file.id)]
+        ways = (*known.merged(file.id), *known.ways(file.id))
+        found = [locate.find(way, places) for way in ways]
         whole = [located for located in found if located.paths and not located.pickle]
         if whole:
-            pieces += _pieces(whole[0], places)
+            pieces |= {piece.name: piece for piece in _pieces(whole[0], places)}
         elif held := [located.file.id for located in found if located.paths]:
             pickles.append(held[0])
         else:
             absent.append(file.id)
     if not absent and not pickles:
-        return pieces
+        return list(pieces.values())
     told = [f"not here: {', '.join(absent)}"] if absent else []
     told += [f"here as pickles alone: {', '.join(pickles)}"] if pickles else []
     hints = [f"`talkhead weights pull {' '.join(absent)}`"] if absent else []
@@ -227,12 +228,14 @@ def _marker(wanted: Wanted, pieces: Sequence[Piece]) -> str:
     return json.dumps(facts, indent=1) + "\n"
 
 
-def _readme(wanted: Wanted, pieces: Sequence[Piece]) -> str:
+def _readme(wanted: Wanted, pieces: Sequence[Piece], known: Manifest) -> str:
     """Return the page of the repo: what it is for, and every licence in it."""
-    sources = {piece.file.repo.name: piece.file.repo for piece in pieces if piece.file}
+    held = [piece.file for piece in pieces if piece.file]
+    whole = [known.files[name] for file in held for name in file.merges]  # of merged copies
+    sources = {file.repo.name: file.repo for file in (*held, *whole) if not file.merges}
     licences = {repo.licence.lower() for repo in sources.values()}
-    known = {"mit": "mit", "apache-2.0": "apache-2.0"}
-    one = known.get(next(iter(licences)), "") if len(licences) == 1 else ""
+    plain = {"mit": "mit", "apache-2.0": "apache-2.0"}
+    one = plain.get(next(iter(licences)), "") if len(licences) == 1 else ""
     front = [f"license: {one}"] if one else ["license: other", "license_name: several"]
     prompts = sum(piece.file is None for piece in pieces)
     without = "" if wanted.text_encoder else " The text encoder is not in it."

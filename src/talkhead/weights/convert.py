@@ -1,17 +1,25 @@
-"""Make pickles safe to load, and wide weights narrower: safetensors beside what was pulled."""
+"""Make pickles safe to load, wide weights narrower, and one file of a base and what changes it.
+
+All become safetensors, beside what was pulled.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.registry import install
 from talkhead.weights import File, Manifest, chosen, forms, locate, lock, room, sound
 from talkhead.weights.meter import Meter
 from talkhead.weights.stopping import Until
+
+if TYPE_CHECKING:
+    from talkhead.weights.merge import Parts
+    from talkhead.weights.tensors import Tensors
 
 Say = Callable[..., None]
 
@@ -38,6 +46,7 @@ class Converted:
 class _Work:
     source: Path
     target: Path
+    open: "Callable[[], AbstractContextManager[Tensors]]"
 
 
 def convert(
@@ -45,14 +54,18 @@ def convert(
 ) -> tuple[Converted, ...]:
     """Write the safetensors form of pickles, and with a type of other entries, below `into`.
 
-    Of a set its pickles are meant. What is there in that form is kept. Raises E_PIPELINE_LOAD for
+    Of a set its pickles are meant. What is there in that form is kept; a merged copy is made anew
+    where what it was made of is here and is not what it was. Raises E_PIPELINE_LOAD for
     a file that is not here, or that holds more than tensors; nothing in a pickle is executed.
     """
     entries = _entries(wanted, known)
-    done = []
+    done, reports = [], _Reports(say, report_s)
     with lock.held(wanted.into, until, say, report_s):
         for file in entries:
-            done.append(_one(file, wanted, places, until, _Reports(say, report_s)))
+            if file.merges:
+                done.append(_merged(file, wanted, _Land(places, known), until, reports))
+            else:
+                done.append(_one(file, wanted, places, until, reports))
             if not done[-1].bytes:
                 say("weights.here", file=file.id, path=str(done[-1].paths[0]))
     return tuple(done)
@@ -64,6 +77,12 @@ class _Reports:
     report_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Land:
+    places: locate.Places
+    known: Manifest
+
+
 def _entries(wanted: Wanted, known: Manifest) -> list[File]:
     """Return what to convert, or raise E_INPUT_VALIDATION for what cannot be."""
     files = []
@@ -71,7 +90,7 @@ def _entries(wanted: Wanted, known: Manifest) -> list[File]:
         if forms.pickled(file) and forms.convertible(file):
             files.append(file)
         elif name == file.id:
-            if not forms.convertible(file, wanted.dtype):
+            if not file.merges and not forms.convertible(file, wanted.dtype):
                 why = "safe to load as it is" if forms.convertible(file, "bf16") else "no pickle"
                 hint = "--dtype bf16 makes it narrower" if "safe" in why else "it is used as it is"
                 raise TalkheadError(Code.INPUT, f"{file.id} is {why}", hint)
@@ -101,14 +120,76 @@ def _one(
         what = f"{refused[0].path} {refused[0].why}" if refused else "it is not on this machine"
         hint = f"`talkhead weights pull {file.id}` brings it"
         raise TalkheadError(Code.WEIGHTS, f"{file.id}: {what}", hint)
+    tensors = _torch_side()[0]
     works = [
-        _Work(path, wanted.into / _place(file, name, wanted.dtype))
+        _Work(
+            path,
+            wanted.into / _place(file, name, wanted.dtype),
+            partial(tensors.opened, path, file.keep),
+        )
         for path, name in zip(located.paths, located.names, strict=True)
         if path.suffix in (*sound.PICKLES, forms.SAFE)
     ]
     left = [work for work in works if not work.target.is_file() or sound.fault(work.target)]
     written = _write_all(file, left, wanted, until, reports)
     return Converted(file, tuple(work.target for work in works), written)
+
+
+def _merged(file: File, wanted: Wanted, land: _Land, until: Until, reports: _Reports) -> Converted:
+    """Write an entry that others make, unless it is here and made of what is here of them."""
+    form = forms.form(file, wanted.dtype)
+    target = wanted.into / form.place
+    here, why = locate.at(form, target)
+    located = locate.find(file, land.places)
+    if why:
+        here = list(located.paths) if located.form == form else []
+    _, merge = _torch_side()
+    try:
+        parts = _parts(file, wanted, land, until, reports)
+    except TalkheadError as error:
+        if not here or error.code is not Code.WEIGHTS:
+            raise
+        return Converted(file, tuple(here), 0)  # it is all that is needed
+    if here and merge.current(here[0], parts):
+        return Converted(file, tuple(here), 0)
+    work = _Work(parts.delta, target, partial(merge.opened, parts, wanted.dtype))
+    return Converted(file, (target,), _write_all(file, [work], wanted, until, reports))
+
+
+def _parts(file: File, wanted: Wanted, land: _Land, until: Until, reports: _Reports) -> "Parts":
+    """Return what an entry is merged of, the delta converted; the disk holds all that is to come.
+
+    Raises E_PIPELINE_LOAD for what is not here.
+    """
+    tensors, merge = _torch_side()
+    base, delta, config = (land.known.files[name] for name in file.merges)
+    wide = _loadable(base, land, made=False) or _loadable(base, land)  # rounded once, not twice
+    narrow = locate.find(delta, land.places)
+    lost = [one.id for one, there in ((base, wide), (delta, narrow.paths)) if not there]
+    if lost:
+        pulls = f"`talkhead weights pull {' '.join(lost)}` brings it"
+        told = f"{file.id} is made of {' and '.join(lost)}, which is not on this machine"
+        raise TalkheadError(Code.WEIGHTS, told, pulls)
+    total = narrow.paths[0].stat().st_size * (2 if narrow.pickle else 1)
+    for path in wide:
+        with tensors.opened(path) as held:
+            total += tensors.size(held, wanted.dtype)
+    safe = narrow.paths
+    if narrow.pickle:
+        room.require(wanted.into, total)
+        safe = _one(delta, replace(wanted, dtype=""), land.places, until, reports).paths
+    settings = locate.find(config, land.places).paths
+    made: Parts = merge.Parts(wide, safe[0], settings[0] if settings else None)
+    return made
+
+
+def _loadable(file: File, land: _Land, *, made: bool = True) -> tuple[Path, ...]:
+    """Return the safetensors of an entry or an alternative of it, none where there are none."""
+    for way in land.known.ways(file.id):
+        located = locate.find(way, land.places, made=made)
+        if paths := tuple(path for path in located.paths if path.suffix == forms.SAFE):
+            return paths
+    return ()
 
 
 def _place(file: File, name: PurePosixPath, dtype: str) -> PurePosixPath:
@@ -121,13 +202,10 @@ def _write_all(
     file: File, works: Sequence[_Work], wanted: Wanted, until: Until, reports: _Reports
 ) -> int:
     """Write what is missing of an entry; return the bytes."""
-    try:
-        from talkhead.weights import tensors  # noqa: PLC0415 (torch is heavy, and optional)
-    except ImportError as error:
-        raise TalkheadError(Code.UNSUPPORTED, "torch is not installed", install("torch")) from error
+    tensors, _ = _torch_side()
     total = 0
     for work in works:
-        with tensors.opened(work.source, file.keep) as held:
+        with work.open() as held:
             total += tensors.size(held, wanted.dtype)
     room.require(wanted.into, total)
     reports.say("weights.convert", file=file.id, files=len(works), bytes=total)
@@ -143,25 +221,34 @@ def _write_all(
                 facts: dict[str, Any] = {**meter.facts(total), "file": name}
                 reports.say("weights.progress", **facts)
 
-        with tensors.opened(work.source, file.keep) as held, _partial(work.target) as partial:
-            tensors.write(held, partial, wanted.dtype, count)
-            if why := sound.fault(partial, None, file.shapes, called=work.target.name):
+        with work.open() as held, _partial(work.target) as growing:
+            tensors.write(held, growing, wanted.dtype, count)
+            if why := sound.fault(growing, None, file.shapes, called=work.target.name):
                 raise TalkheadError(
                     Code.WEIGHTS,
                     f"{work.source}: what was made of it {why}",
                     "is it the right file?",
                 )
-            room.place(partial, work.target)
+            room.place(growing, work.target)
     return total
+
+
+def _torch_side() -> tuple[Any, Any]:
+    """Return the modules that need torch, which is heavy and optional."""
+    try:
+        from talkhead.weights import merge, tensors  # noqa: PLC0415
+    except ImportError as error:
+        raise TalkheadError(Code.UNSUPPORTED, "torch is not installed", install("torch")) from error
+    return tensors, merge
 
 
 @contextmanager
 def _partial(target: Path) -> Iterator[Path]:
     """Yield where a file grows; whatever happens, nothing is left there."""
-    partial = target.with_name(f".{target.name}.partial")
+    growing = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
+        yield growing
     except OSError as error:
         raise TalkheadError(
             Code.CAPACITY,
@@ -169,4 +256,4 @@ def _partial(target: Path) -> Iterator[Path]:
             "check the disk and its rights",
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        growing.unlink(missing_ok=True)

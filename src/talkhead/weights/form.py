@@ -73,6 +73,13 @@ def _recognise(value: Any) -> str:
     return ""
 
 
+def _merges(value: Any) -> str:
+    if why := _list(_text)(value):
+        return why
+    return "" if len(value) == PARTS else "not three: base, delta and its config"
+
+
+PARTS = 3
 SHAPES = _table(_list(_whole))
 RECOGNISE: dict[str, Check] = {
     "tensors": SHAPES,
@@ -103,6 +110,7 @@ FIELDS: dict[str, dict[str, Check]] = {
         "keep": _text,
         "part": _text,
         "recognise": _recognise,
+        "merges": _merges,
     },
     "sets": {"about": _text, "files": _list(_text)},
 }

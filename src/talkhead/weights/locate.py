@@ -1,7 +1,7 @@
 """Find weights that are on this machine already, in our layout or an older one."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -91,17 +91,27 @@ def find(file: File, places: Places, *, own: bool = True, made: bool = True) -> 
 def _recognised(file: File, places: Places, looked: list[Looked], seen: set[Path]) -> Located:
     """Return an entry under another name, known by its tensors, or as not found."""
     hints = []
+    one = _alone(file)
     for path, why in recognise.candidates(file, model_folders(places)):
         if path in seen:
             continue
         if why:
             hints.append(Looked(path, why))
             continue
-        paths, fault = at(file, path)
+        paths, fault = at(one, path)
         if not fault:
-            return Located(file, tuple(paths), tuple(looked), (file.place,), file)
+            form = one if forms.pickled(file) else file  # for a pickle, what would be made of it
+            return Located(file, tuple(paths), tuple(looked), (one.place,), form)
         looked.append(Looked(path, fault))
     return Located(file, (), tuple(looked), hints=tuple(hints))
+
+
+def _alone(file: File) -> File:
+    """Return an entry as a repack has it: one file, and no pickle."""
+    form = forms.form(file) if forms.pickled(file) else file
+    if form.single:
+        return form
+    return replace(form, path=form.path.replace("*", forms.SAFE), bytes=None, sha256="")
 
 
 def roots(places: Places) -> tuple[Path, ...]:

@@ -108,7 +108,7 @@ def _elsewhere(file: File, places: locate.Places, known: Manifest | None) -> tup
     """Return where an entry lies, or with `known` an alternative that can be loaded."""
     if (paths := locate.find(file, places, own=file.repo.local).paths) or known is None:
         return paths
-    for other in known.ways(file.id)[1:]:
+    for other in known.instead(file.id):
         located = locate.find(other, places)
         if located.paths and not located.pickle:
             return located.paths
@@ -165,6 +165,13 @@ def _safe(path: str) -> bool:
 
 
 def _not_offered(file: File, places: locate.Places) -> TalkheadError:
+    if file.merges:
+        return TalkheadError(
+            Code.WEIGHTS,
+            f"{file.id} is made on this machine, and cannot be pulled",
+            f"`talkhead weights pull {' '.join(file.merges)}` brings what it is made of, then "
+            f"`talkhead weights convert {file.id}`",
+        )
     return TalkheadError(
         Code.WEIGHTS,
         f"{file.id} is not on this machine, and no place to download it from is known",

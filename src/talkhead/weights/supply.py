@@ -55,12 +55,17 @@ def lacking(
 ) -> tuple[str, ...]:
     """Return the ids of these sets or files that cannot be loaded from this machine as it is.
 
-    An id counts as there where one of its alternatives is. Without `text_encoder`, what encodes
-    prompts is not counted, for those who have encoded ones. Reads no file whole.
+    An id counts as there where one of its alternatives or a merged copy is. Without
+    `text_encoder`, what encodes prompts is not counted, for those who have encoded ones. Reads no
+    file whole.
     """
     files = finder(places, known)
     wanted = [file for _, file in chosen(names, known) if text_encoder or file.part != TEXT]
-    return tuple(file.id for file in wanted if not _there(file.id, files))
+    return tuple(
+        file.id
+        for file in wanted
+        if not any(_there(one.id, files) for one in (file, *known.merged(file.id)))
+    )
 
 
 def identity(paths: Sequence[Path]) -> str:
@@ -170,6 +175,8 @@ def _refused(looked: Sequence[Located], places: Places, known: Manifest) -> Talk
 
 
 def _advice(file: File, places: Places, known: Manifest) -> str:
+    if file.merges:
+        return f"`talkhead weights convert {file.id}` makes it"
     if file.repo.local:
         return f"put it at {places.root / file.place}"
     sets = [one.name for one in known.sets.values() if file in one.files]

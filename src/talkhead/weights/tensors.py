@@ -11,7 +11,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Tensors:
     path: Path
     shapes: Mapping[str, tuple[tuple[int, ...], str]]  # and safetensors' word for the type
     get: Callable[[str], Tensor]
+    about: Mapping[str, str] = field(default_factory=dict)  # what a file made of them says
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def opened(path: Path, keep: str = "") -> Iterator[Tensors]:
                 }
                 yield Tensors(path, _some(path, facts, keep), file.get_tensor)
         except SafetensorError as error:
-            raise _refused(path, f"is damaged ({error})") from error
+            raise refused(path, f"is damaged ({error})") from error
         return
     found = _unpickled(path)
     kept = {name: tensor for name, tensor in found.items() if name.startswith(keep)}
@@ -82,7 +83,7 @@ def write(tensors: Tensors, partial: Path, dtype: str, count: Count) -> None:
     kinds = {name: _target(kind, dtype) for name, (_, kind) in tensors.shapes.items()}
     # widest first, as readers need every tensor at a multiple of its width
     names = sorted(kinds, key=lambda name: (-BITS[kinds[name]], name))
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **tensors.about}}
     at = 0
     for name in names:
         shape = tensors.shapes[name][0]
@@ -111,7 +112,7 @@ def _pieces(tensors: Tensors, name: str, dtype: str) -> Iterator[memoryview]:
         given = flat[start : start + PIECE]
         made = given.to(WANTED[dtype]) if changes else given
         if changes and narrower and not torch.equal(made.isfinite(), given.isfinite()):
-            raise _refused(tensors.path, f"has numbers in {name} that are too large for {dtype}")
+            raise refused(tensors.path, f"has numbers in {name} that are too large for {dtype}")
         yield made.view(torch.uint8).numpy().data
 
 
@@ -132,7 +133,7 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
         )
     except Exception as error:  # damaged or hostile: unpickling raises anything
         why = str(error).partition("\n")[0][:200]
-        raise _refused(
+        raise refused(
             path, f"is not a pickle of tensors alone, and nothing in it was run ({why})"
         ) from error
     for name in INSIDE:
@@ -140,16 +141,16 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
             found = found[name]
             break
     if not isinstance(found, dict):
-        raise _refused(path, f"holds one {type(found).__name__}, not tensors by their names")
+        raise refused(path, f"holds one {type(found).__name__}, not tensors by their names")
     for name, tensor in found.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise _refused(path, f"{str(name)[:60]!r} in it is {type(tensor).__name__}, no tensor")
+            raise refused(path, f"{str(name)[:60]!r} in it is {type(tensor).__name__}, no tensor")
     return found
 
 
 def _type(path: Path, name: str, tensor: Tensor) -> str:
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.dtype not in TYPES:
-        raise _refused(
+        raise refused(
             path, f"{name} in it is {tensor.dtype}, {tensor.layout}, which safetensors lacks"
         )
     return TYPES[tensor.dtype]
@@ -158,12 +159,13 @@ def _type(path: Path, name: str, tensor: Tensor) -> str:
 def _some(path: Path, facts: Mapping[str, Any], keep: str) -> Mapping[str, Any]:
     """Return facts, or raise where there are none."""
     if not facts:
-        raise _refused(path, f"holds no tensors{f' called {keep}…' if keep else ''}")
+        raise refused(path, f"holds no tensors{f' called {keep}…' if keep else ''}")
     if strange := [kind for _, kind in facts.values() if kind not in BITS]:
-        raise _refused(path, f"holds tensors of type {strange[0]}, which is not known here")
+        raise refused(path, f"holds tensors of type {strange[0]}, which is not known here")
     return facts
 
 
-def _refused(path: Path, why: str) -> TalkheadError:
+def refused(path: Path, why: str) -> TalkheadError:
+    """Return the error for a file that cannot be converted."""
     hint = "is it the file that it is called? `talkhead weights verify` compares it with its source"
     return TalkheadError(Code.WEIGHTS, f"{path} {why}", hint)

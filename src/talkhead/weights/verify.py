@@ -45,7 +45,7 @@ def _judged(file: File, places: locate.Places) -> Verdict:
 
 
 def _served(file: File, places: locate.Places, known: Manifest) -> Verdict | None:
-    for other in known.ways(file.id)[1:]:
+    for other in known.instead(file.id):
         located = locate.find(other, places)
         if located.paths and not located.pickle:
             return Verdict(file, "ok", f"{other.id} serves in its place", located.paths)
@@ -54,6 +54,8 @@ def _served(file: File, places: locate.Places, known: Manifest) -> Verdict | Non
 
 def fix(file: File, places: locate.Places) -> str:
     """Return what brings a missing or damaged entry."""
+    if file.merges:
+        return f"talkhead weights convert {file.id}"
     if file.repo.local:
         return f"put it at {places.root / file.place}"
     return f"talkhead weights pull {file.id}"

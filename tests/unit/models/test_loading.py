@@ -1,6 +1,7 @@
 """Weights come from files strictly, in their own dtypes, and never twice in memory."""
 
 import gc
+import re
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.models import loading
-from talkhead.models.loading import Model, Source, Target, load, rules, targets
+from talkhead.models.loading import Model, Source, Target, load, rules, stored, targets
 
 CPU = torch.device("cpu")
 WIDE = targets(CPU, torch.float32, ())
@@ -82,6 +83,21 @@ def test_the_last_source_counts(tmp_path: Path) -> None:
     model = load(Pair, sources, WIDE)
     assert torch.equal(model.first.bias, adapter["in.bias"])
     assert torch.equal(model.first.weight, base["in.weight"])
+
+
+def test_what_a_source_skips_is_left_to_others(tmp_path: Path) -> None:
+    base = {**tensors(), "in.weight": torch.ones(4, 1), "in.weight.lora_A": torch.ones(1)}
+    adapter = {"in.weight": tensors(1)["in.weight"], "model": torch.ones(2)}
+    first = Source((written(tmp_path, base, "base"),), RULES, re.compile(r"in\.weight.*"))
+    second = Source((written(tmp_path, adapter, "adapter"),), RULES, re.compile("model"))
+    model = load(Pair, [first, second], WIDE)
+    assert torch.equal(model.first.weight, adapter["in.weight"])
+    assert torch.equal(model.first.bias, base["in.bias"])
+    assert stored([first]).keys() == {"first.bias", "second.weight", "second.bias"}
+    with pytest.raises(TalkheadError, match=r"1 tensor \(first.weight\) missing from"):
+        load(Pair, [first], WIDE)
+    with pytest.raises(TalkheadError, match=r"has 1 tensor \(model\), unknown to this model"):
+        load(Pair, [first, Source(second.files, RULES)], WIDE)
 
 
 def test_each_tensor_has_its_own_dtype(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from support.infinitetalk import TINY
 from talkhead.engines.infinitetalk import keys
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.errors import Code, TalkheadError
-from talkhead.models.loading import Source, load, shapes_of, targets
+from talkhead.models.loading import Source, load, rules, shapes_of, targets
 from talkhead.models.lora import Lora, merging, plan
 
 DIM, RANK = TINY["dim"], 4
@@ -258,3 +258,34 @@ def test_an_empty_file_is_named(tmp_path: Path, sources: Any) -> None:
     file.touch()
     with pytest.raises(TalkheadError, match="0 bytes"):
         merged(sources, Lora(file))
+
+
+@pytest.mark.parametrize(
+    "before", ["", "pipe.dit.", "base_model.model.", "pipe.dit.base_model.model."]
+)
+@pytest.mark.parametrize("named", ["", ".default"])
+def test_names_of_peft(
+    tmp_path: Path, sources: Any, base: dict[str, Tensor], before: str, named: str
+) -> None:
+    up, down = pair(1)
+    tensors = {
+        f"{before}{Q}.lora_{side}{named}.weight": part
+        for side, part in zip("BA", (up, down), strict=True)
+    }
+    model, warnings = merged(sources, Lora(saved(tmp_path, tensors), 0.5))
+    torch.testing.assert_close(
+        model.blocks[0].attn1.to_q.weight, base[f"{Q}.weight"] + 0.5 * (up @ down)
+    )
+    assert warnings == ()
+
+
+def test_whole_tensors_beside_pairs_are_left_to_others(
+    tmp_path: Path, sources: Any, base: dict[str, Tensor]
+) -> None:
+    up, down = pair(1)
+    tensors = {f"{Q}.lora_B.weight": up, f"{Q}.lora_A.weight": down, "extra.bias": torch.ones(3)}
+    file = saved(tmp_path, tensors)
+    model, warnings = merged(sources, Lora(file, beside=rules({r"extra\.bias": "extra.bias"})))
+    assert changed(model, base) == {f"{OURS}.weight"}
+    assert warnings == ()
+    assert "extra.bias" in merged(sources, Lora(file))[1][0]
