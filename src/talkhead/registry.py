@@ -11,6 +11,7 @@ from talkhead.errors import Code, TalkheadError
 ENGINES = {
     "draft": "talkhead.engines.draft:Draft",
     "infinitetalk": "talkhead.engines.infinitetalk:InfiniteTalk",
+    "omniavatar": "talkhead.engines.omniavatar:OmniAvatar",
 }
 VOICES = {"espeak": "talkhead.voices.espeak:Espeak"}
 STORES = {
@@ -24,7 +25,7 @@ WORKFLOWS: dict[str, str] = {}
 ISOLATORS: dict[str, str] = {}
 
 # Designed, and not part of this version: asking for one gets an honest answer.
-LATER_ENGINES = ("omniavatar", "sonic", "wan-animate")
+LATER_ENGINES = ("sonic", "wan-animate")
 
 LATER_VOICES = ("f5", "kokoro", "piper")
 
@@ -32,6 +33,7 @@ LATER_VOICES = ("f5", "kokoro", "piper")
 EXTRAS = {
     "espeak": ("espeakng_loader", "espeak"),
     "infinitetalk": ("diffusers", "torch"),
+    "omniavatar": ("diffusers", "torch"),
     "s3": ("boto3", "s3"),
 }
 

@@ -29,6 +29,7 @@ from talkhead.engines.infinitetalk.published import NETWORK
 from talkhead.engines.infinitetalk.sizes import BUCKETS_480, BUCKETS_720
 from talkhead.engines.infinitetalk.upstream import OFFICIAL, Upstream
 from talkhead.engines.infinitetalk.windows import FPS
+from talkhead.engines.settled import read, written
 from talkhead.errors import Code, TalkheadError
 from talkhead.models import estimates, fitting
 from talkhead.models.estimates import Layout, Load
@@ -144,7 +145,7 @@ class InfiniteTalk:
             "negative": texts[-1].numpy(),
             "speech": speech,
             "boxes": prepared.boxes_of(inputs.speakers, plan),
-            "asked": prepared.written(asked),
+            "asked": written(asked),
             "warnings": np.asarray(checkpoint.lora_warnings(supplies.files, choice), np.str_),
         }
 
@@ -155,7 +156,6 @@ class InfiniteTalk:
         from talkhead.engines.infinitetalk import pipeline  # noqa: PLC0415 (torch)
         from talkhead.engines.infinitetalk.prepared import (  # noqa: PLC0415
             inputs_of,
-            read,
             settings_of,
         )
 

@@ -1,6 +1,5 @@
 """What the engine prepares, as arrays that are kept with the job, and what windows take of them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,14 +64,3 @@ def inputs_of(prepared: Arrays, asked: Asked, plan: Plan) -> Inputs:
         speech=list(prepared["speech"]),
         masks=grid_masks(masks, rows, columns) if boxes else None,
     )
-
-
-def written(asked: Asked) -> np.ndarray:
-    """Return a job's settings as an array of text."""
-    return np.asarray(json.dumps(asked), np.str_)
-
-
-def read(prepared: Arrays) -> dict[str, Any]:
-    """Return what `written` made one of."""
-    asked: dict[str, Any] = json.loads(str(prepared["asked"]))
-    return asked

@@ -1,22 +1,18 @@
 """Which weights a job wants, by their ids in weights/manifest.toml. Loads no torch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from talkhead.errors import Code, TalkheadError
+from talkhead.models.wan_files import VAE, Files
 
-# The files of the first of these ids that is here; raises E_PIPELINE_LOAD where none is.
-Files = Callable[..., tuple[Path, ...]]
 Quant = Literal["fp8", "int8"]
 Ids = tuple[str, ...]  # the first is what is wanted, the others do as well
 
 QUANTS: tuple[Quant, ...] = ("fp8", "int8")  # values of memory.quant; made at load
 AUTO = "auto"
-VAE = ("wan-vae-comfy", "wan-vae")
-TEXT, TOKENIZER = ("umt5-bf16", "wan-t5"), ("wan-tokenizer",)
-SMALL_TEXT = ("umt5-fp8", "infinitetalk-t5-fp8")  # where none of TEXT is here
 SPEECH, SPEECH_CONFIG = ("wav2vec2-en",), ("wav2vec2-en-config",)
 
 

@@ -1,13 +1,17 @@
 """What a request's quality stands for. Steps and strengths that it gives itself come first."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from talkhead.engines import Quality
+from talkhead.engines.omniavatar.guidance import weights
+from talkhead.engines.omniavatar.published import load_for
 from talkhead.engines.omniavatar.sizes import chunk_frames, tokens_for
 from talkhead.engines.omniavatar.windows import plan_windows
 from talkhead.errors import Code, TalkheadError
+from talkhead.models.estimates import Load
+from talkhead.models.passes import Guidance
 from talkhead.models.vae_sizes import STRIDE
 from talkhead.models.windows import Window
 
@@ -81,3 +85,10 @@ def windows_of(
         )
     still = asked["official"]  # one frame of those wanted
     return plan_windows(frames - still, size, overlap, keep_still=still)
+
+
+def load_of(asked: Mapping[str, Any], frames: int, size: tuple[int, int]) -> Load:
+    """Return what a job with these settings asks of the network; `size` is width and height."""
+    shares = weights(Guidance(asked["text_guidance"], asked["audio_guidance"]))
+    load = load_for(windows_of(asked, frames, *size), size, asked["steps"], len(shares))
+    return replace(load, cached_steps=asked["teacache_threshold"] is not None)
