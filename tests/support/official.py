@@ -6,6 +6,7 @@ InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9).
 from math import ceil
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -83,3 +84,18 @@ def _covering(rows: int, columns: int, height: int, width: int) -> tuple[int, in
 
 def _middle(length: int, wanted: int) -> int:
     return round((length - wanted) / 2)  # halves to even, as torchvision crops
+
+
+def fit_still(picture: NDArray[np.uint8], height: int, width: int) -> Tensor:
+    """Return f32 (3, height, width) in -1..1, as OmniAvatar fits a picture (h, w, 3).
+
+    Resized to cover, its sides rounded down, then the middle; a line that lacks is black.
+    """
+    given = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    rows, columns = picture.shape[:2]
+    ratio = max(height / rows, width / columns)
+    size = int(rows * ratio), int(columns * ratio)
+    made = functional.interpolate(given, size, mode="bilinear", antialias=True)[0]
+    down, across = height - size[0], width - size[1]  # below 0 where lines are cut off
+    made = functional.pad(made, (across // 2, across - across // 2, down // 2, down - down // 2))
+    return made * 2 - 1

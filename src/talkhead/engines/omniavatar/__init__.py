@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 PROMPT = "A person is looking at the camera and talking, in a room."
 NEGATIVE_PROMPT = (
     "glaring colors, overexposed, background or camera moving, blurred details, subtitles, a "
-    "painting, still image, low quality, compression artifacts, ugly, distorted face, extra fingers, badly "
-    "drawn hands, fused fingers, extra limbs, three legs, crowd in the background, walking backward"
+    "painting, still image, low quality, compression artifacts, ugly, distorted face, extra "
+    "fingers, badly drawn hands, fused fingers, extra limbs, three legs, crowd in the background, "
+    "walking backward"
 )
 
 
