@@ -203,7 +203,7 @@ def test_what_an_engine_cannot_do_is_refused(portrait, speech, runtime) -> None:
     for change, code in (
         ({"fps": 30}, Code.INPUT),
         ({"speakers": three}, Code.UNSUPPORTED),
-        ({"engine": "omniavatar"}, Code.UNSUPPORTED),
+        ({"engine": "sonic"}, Code.UNSUPPORTED),
         ({"engine": "tescard"}, Code.INPUT),
         ({"engine": "testcard", "options": {"fault": []}}, Code.INPUT),
         ({"output": {"stream": True}}, Code.UNSUPPORTED),
@@ -307,6 +307,6 @@ def test_health_and_capabilities(runtime) -> None:
     ability = job.run(parse({"action": "capabilities"}), runtime).ability
     assert ability is not None
     assert {engine.name for engine in ability.engines} == {
-        "clipcard", "draft", "infinitetalk", "testcard",
+        "clipcard", "draft", "infinitetalk", "omniavatar", "testcard",
     }  # fmt: skip
     assert "talk" in ability.actions

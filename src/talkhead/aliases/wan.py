@@ -165,6 +165,12 @@ def _omniavatar(payload: Payload) -> bool:
     return any(key in payload for key in alone) or {"image", "audio"} <= payload.keys()
 
 
+def _trained(value: Any) -> Any:
+    """Return the preset of a max_hw that has one, else the longer side."""
+    side = keys.whole(value)
+    return {720: "480p", 1280: "720p"}.get(side, {"long": side})
+
+
 OMNIAVATAR = Family(
     name="omniavatar",
     about="OmniAvatar worker, whose document names no keys: these are its configuration's",
@@ -184,7 +190,7 @@ OMNIAVATAR = Family(
         "guidance_scale": Key("sampling.text_guidance", keys.number),
         "audio_scale": Key("sampling.audio_guidance", keys.number),
         "seed": Key("sampling.seed", keys.seed),
-        "max_hw": Key("size.long", keys.whole),
+        "max_hw": Key("size", _trained),
         "overlap_frame": Key("options.overlap", keys.whole),
         "max_tokens": Key("options.max_tokens", keys.whole),
         "tea_cache_l1_thresh": Key("options.teacache_threshold", keys.number),
@@ -196,7 +202,7 @@ OMNIAVATAR = Family(
         "sampling.steps": 50,
         "sampling.text_guidance": 4.5,
         "options.overlap": 13,
-        "size.long": 720,
+        "size": "480p",  # what it calls max_hw 720
         "output.inline": True,
     },
     needs=("portrait", "speakers.0.audio|speakers.0.text"),

@@ -296,8 +296,9 @@ def test_user_and_avatar_make_the_prefix() -> None:
 
 def test_defaults_give_way_one_by_one() -> None:
     assert canonical(HUB | {"width": 640})["size"] == {"width": 640, "height": 512}
-    assert canonical(OMNI)["size"] == {"long": 720}
-    assert canonical(OMNI | {"max_hw": 1280})["size"] == {"long": 1280}
+    assert canonical(OMNI)["size"] == canonical(OMNI | {"max_hw": 720})["size"] == "480p"
+    assert canonical(OMNI | {"max_hw": 1280})["size"] == "720p"
+    assert canonical(OMNI | {"max_hw": 960})["size"] == {"long": 960}
 
 
 MINIMAL: dict[str, dict[str, Any]] = {

@@ -109,15 +109,25 @@ def window(models: Models, job: Job, index: int, prefix: Tensor | None, tick: Ti
     prefix = job.reference if prefix is None else prefix.to(job.reference.device)
     shape = job.reference.shape[0], job.reference.shape[2], job.reference.shape[3]
     noise = window_noise(job.settings.seed, index, span.size, shape).to(prefix.device)
-    return made(models, job, index, (noise, prefix), tick)
+    latents = denoise(models.transformer, job, index, (noise, prefix), tick)
+    return decode(models, job, index, latents, tick)
 
 
-def made(models: Models, job: Job, index: int, start: tuple[Tensor, Tensor], tick: Tick) -> Made:
-    """Return the frames of one chunk that starts from noise and prefix, f32 (16, ., h, w)."""
-    told = conditions(models.transformer, job, index, start[1].shape[1])
-    latents = sampling.denoise(
-        models.transformer, told, job.steps, lambda outputs: blend(outputs, job.shares), start, tick
+def denoise(
+    net: OmniAvatarTransformer, job: Job, index: int, start: tuple[Tensor, Tensor], tick: Tick
+) -> Tensor:
+    """Return a chunk's clean latents f32 (16, t, h, w) from noise and what is known of them."""
+    told = conditions(net, job, index, start[1].shape[1])
+    return sampling.denoise(
+        net, told, job.steps, lambda outputs: blend(outputs, job.shares), start, tick
     )
+
+
+def decode(models: Models, job: Job, index: int, latents: Tensor, tick: Tick) -> Made:
+    """Return the frames of a chunk's latents, and what the next chunk goes on from.
+
+    Frames that nobody wants are not decoded. `tick(steps, steps)` is called now and then.
+    """
     windows, steps = job.inputs.windows, job.settings.steps
     span, last = windows[index], index + 1 == len(windows)
     overlap = 0 if last else span.start + span.size - windows[index + 1].start
