@@ -87,8 +87,7 @@ def install(root: Path, *, pickles: bool = True, **other: int) -> dict[str, str]
         for pickle, ours in PICKLED.items() if pickles else ():
             torch.save(load_file(files.pop(ours)[0]), Path(name) / pickle)
             files[pickle] = (Path(name) / pickle,)
-        for entry, paths in files.items():
-            _place(manifest().files[entry], paths, root)
+        place(files, root)
     text = "".join(
         f'[repos."{file.repo.name}"]\nrevision = "{file.repo.revision}"\n'
         for file in {f.repo.name: f for f in map(manifest().files.__getitem__, SIZED)}.values()
@@ -101,8 +100,13 @@ def install(root: Path, *, pickles: bool = True, **other: int) -> dict[str, str]
     return {"TALKHEAD_WEIGHTS": str(root), "TALKHEAD_WEIGHTS_MANIFEST": str(own)}
 
 
-def _place(file: File, paths: tuple[Path, ...], root: Path) -> None:
+def place(files: Files, root: Path) -> None:
     """Move files to where a pull would have put them."""
+    for entry, paths in files.items():
+        _place(manifest().files[entry], paths, root)
+
+
+def _place(file: File, paths: tuple[Path, ...], root: Path) -> None:
     place = root / file.place
     for path in paths:
         target = place if file.single else place.parent / path.name

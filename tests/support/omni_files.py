@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from talkhead.weights import File, manifest
 
-DIM, FFN, HIDDEN, FEATURES, RANK, ALPHA = 8, 12, 4, 20, 2, 1.0
+DIM, FFN, TEXT, HIDDEN, RANK, ALPHA = 8, 12, 6, 4, 2, 1.0
+SOUND, SOUND_LAYERS = 4, 1  # of the encoder of speech: channels, blocks
+FEATURES = 4 * (SOUND_LAYERS + 2) * SOUND  # of 4 frames of video
 FACTOR = ALPHA / RANK
 LAYERS = 6  # audio is added before blocks 2 and 3
 PARTS = 3  # of the base's files
@@ -32,7 +34,7 @@ def base(seed: int = 1, channels: int = 16) -> dict[str, Tensor]:
         "patch_embedding.bias": (DIM,),
         "head.modulation": (1, 2, DIM),
         **linear("head.head", 64, DIM),
-        **linear("text_embedding.0", DIM, 5),
+        **linear("text_embedding.0", DIM, TEXT),
         **linear("text_embedding.2", DIM, DIM),
         **linear("time_embedding.0", DIM, 4),
         **linear("time_embedding.2", DIM, DIM),

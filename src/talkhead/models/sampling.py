@@ -102,7 +102,7 @@ def each_window(
     advance)` makes one, and counts its steps. `tick(done, total)` counts in frames of the video.
     """
     begin = int(state["window"]) if state else 0
-    prefix = torch.from_numpy(state["prefix"]) if state and "prefix" in state else None
+    prefix = torch.tensor(state["prefix"]) if state and "prefix" in state else None
     total = sum(fresh)
     for index in range(begin, len(fresh)):
         before = sum(fresh[:index])

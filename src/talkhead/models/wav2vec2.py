@@ -73,10 +73,10 @@ def build(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Wav2Vec2M
             "use chinese-wav2vec2-base: `talkhead weights list` names it",
         )
     settings._attn_implementation = "sdpa"  # eager attention would hold frames x frames scores
+    # of training only, and drawn from the global generator, whatever the device
+    settings.mask_time_prob = settings.mask_feature_prob = 0.0
     with torch.device("meta"):
         model: Any = Wav2Vec2Model(settings)
-    if hasattr(model, "masked_spec_embed"):
-        del model.masked_spec_embed  # of training only
     given = {renamed(name): tensor for name, tensor in tensors.items() if used(name)}
     _check(model.state_dict(), given)
     model.load_state_dict({name: tensor.float() for name, tensor in given.items()}, assign=True)

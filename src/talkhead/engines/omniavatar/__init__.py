@@ -22,7 +22,8 @@ from talkhead.engines import (
     cut_segments,
 )
 from talkhead.engines.omniavatar import presets
-from talkhead.engines.omniavatar.choice import AUTO, MODELS, Choice, choice_of, located, transformer
+from talkhead.engines.omniavatar.choice import AUTO, MODELS, Choice, choice_of, located
+from talkhead.engines.omniavatar.choice import transformer as best  # a module has its name here
 from talkhead.engines.omniavatar.published import NETWORKS
 from talkhead.engines.omniavatar.sizes import BUCKETS_480, BUCKETS_720
 from talkhead.engines.omniavatar.windows import FPS, padded_frames
@@ -117,7 +118,7 @@ class OmniAvatar:
             "seed": inputs.seed,
             "vae_tiling": weighed.layout.tiles,
             "offload": inputs.memory.offload,
-            "model": transformer(supplies.files, choice).model,
+            "model": best(supplies.files, choice).model,
         }
         there = place(supplies)
         prompts = [inputs.prompt or PROMPT]
@@ -171,7 +172,7 @@ class OmniAvatar:
 
         weighed = weighing.weigh(self.supplies, choice, load, memory, tiles)
         notes = fitting.told(weighed.layout, memory.offload, tiles)
-        found = transformer(self.supplies.files, choice).model
+        found = best(self.supplies.files, choice).model
         if choice.model == AUTO and found != next(iter(MODELS)):
             notes.append(f"the {found} model is here alone, and takes the place of the larger one")
         return weighed, notes

@@ -10,18 +10,15 @@ import pytest
 from support.installation import finder
 from talkhead.engines.omniavatar.choice import (
     MODELS,
-    SMALL_TEXT,
     SPEECH,
     SPEECH_CONFIG,
-    TEXT,
-    TOKENIZER,
-    VAE,
     Choice,
     choice_of,
     located,
     transformer,
 )
 from talkhead.errors import Code, TalkheadError
+from talkhead.models.wan_files import SMALL_TEXT, TEXT, TOKENIZER, VAE
 from talkhead.weights import manifest
 from talkhead.weights.locate import Places
 from talkhead.weights.supply import finder as supplied
