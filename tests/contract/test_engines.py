@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from support import installation
+from support import installation, omni_installation
 from support.cards import CARDS
 from support.harness import PORTRAITS, SPEECH, read_wav
 from talkhead import registry
@@ -19,7 +19,11 @@ from talkhead.media.decode import read_image
 
 ENGINES = {**registry.ENGINES, **CARDS}
 SECONDS = 4.2
-OPTIONS = {"infinitetalk": {"window": 33, "motion_frames": 1}}  # quick, and many windows
+OPTIONS = {  # quick, and many windows
+    "infinitetalk": {"window": 33, "motion_frames": 1},
+    "omniavatar": {"max_tokens": 132, "overlap": 1},
+}
+WRITE = {"infinitetalk": installation.write, "omniavatar": omni_installation.write}
 
 
 @pytest.fixture(params=sorted(ENGINES), scope="module")
@@ -29,7 +33,8 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if not known.spec.weights:
         return cast(Engine, known())
     folder = tmp_path_factory.mktemp("weights")
-    made: Engine = known(installation.supplies(installation.write(folder), folder / "prompts"))
+    files = WRITE[request.param](folder)
+    made: Engine = known(installation.supplies(files, folder / "prompts"))
     made.spec = replace(made.spec, min_side=64)
     return made
 
