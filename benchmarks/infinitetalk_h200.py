@@ -8,22 +8,17 @@ Runs where there is torch and diffusers: PYTHONPATH=src python benchmarks/infini
 """
 
 import argparse
-import gc
-import json
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
-from torch import Tensor, nn
+from torch import Tensor
 
-from _machine import facts
+from _gpu import CUDA, PATHS, REPEATS, Say, begin, ceilings, network, peak, sizes_of, timed, vae
 from talkhead.engines.infinitetalk import pipeline
 from talkhead.engines.infinitetalk.conditioning import grid_masks, speaker_boxes, speaker_masks
 from talkhead.engines.infinitetalk.pipeline import Inputs, Models, Settings
@@ -33,63 +28,12 @@ from talkhead.engines.infinitetalk.windows import plan_windows
 from talkhead.models import estimates
 from talkhead.models.estimates import Held, Layout
 from talkhead.models.passes import Guidance
-from talkhead.models.placement import Placement, compile_blocks, settle, target_of
-from talkhead.models.quantised import Keep, QuantLinear, quantise
-from talkhead.models.wan_vae import Stills, channels_last
+from talkhead.models.wan_vae import Stills
 
-CUDA, BF16 = torch.device("cuda"), torch.bfloat16
-PATHS = {  # by name: attention, compiled, fp8 linear layers, blocks in main memory
-    "plain": ("sdpa", False, False, False),
-    "fast": ("fa3", True, False, False),
-    "fp8": ("fa3", True, True, False),
-    "offload": ("fa3", True, False, True),
-}
 SIZES = ((640, 640), (832, 480), (1280, 720))
-REPEATS, LONG = 3, 1280 * 720  # of such a picture's forward one run tells enough
-Say = Callable[..., None]
+OWN_PATHS = "plain,fast,fp8,offload"
+LONG = 1280 * 720  # of such a picture's forward one run tells enough
 PLAIN: dict[tuple[tuple[int, int], int], Tensor] = {}  # velocities of the plain path
-
-
-def random_weights(model: nn.Module, target: Callable[[str], Any]) -> nn.Module:
-    """Return a model of meta tensors with small random weights where each belongs."""
-    generator = torch.Generator("cuda").manual_seed(1)
-    for name, parameter in list(model.named_parameters()):
-        place = target(name)
-        value = torch.empty(parameter.shape, dtype=place.dtype, device=CUDA)
-        value.normal_(0, 0.02, generator=generator)
-        if "norm" in name and name.endswith("weight"):
-            value += 1  # as a norm begins; else errors would grow as in no trained network
-        value = value.to(place.device)
-        path, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(path), leaf, nn.Parameter(value, requires_grad=False))
-    return model.eval()
-
-
-def transformer(placement: Placement) -> InfiniteTalkTransformer:
-    """Return the published network, random; the same for any placement."""
-    with torch.device("meta"):
-        model = InfiniteTalkTransformer(attention_backend=placement.attention)
-    random_weights(model, target_of(InfiniteTalkTransformer, placement))
-    settle(model, placement)
-    return model
-
-
-def in_fp8(model: InfiniteTalkTransformer) -> None:
-    """Quantise the linear layers that loading would."""
-    keep = Keep(InfiniteTalkTransformer.streamed, CUDA, "fp8")
-    for name, layer in list(model.named_modules()):
-        if isinstance(layer, nn.Linear) and keep.takes(f"{name}.weight", tuple(layer.weight.shape)):
-            packed = quantise(layer.weight, "fp8")
-            model.set_submodule(name, QuantLinear(packed, layer.bias, fast=True))
-
-
-def vae() -> AutoencoderKLWan:
-    """Return the published VAE, random."""
-    torch.manual_seed(2)
-    with CUDA:
-        model = AutoencoderKLWan().to(BF16).eval().requires_grad_(False)
-    channels_last(model)
-    return model
 
 
 def inputs(width: int, height: int, speakers: int, frames: int) -> Inputs:
@@ -106,41 +50,6 @@ def inputs(width: int, height: int, speakers: int, frames: int) -> Inputs:
         speech=list(torch.randn(speakers, frames, 12, 768, generator=made).numpy()),
         masks=grid_masks(masks, rows, columns) if speakers > 1 else None,
     )
-
-
-@contextmanager
-def peak() -> Iterator[list[float]]:
-    """Yield a list that gets the peak of memory in 10^9 bytes."""
-    gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    found: list[float] = []
-    yield found
-    torch.cuda.synchronize()
-    found.append(torch.cuda.max_memory_allocated() / 1e9)
-
-
-def timed(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Return the median of seconds, after one run that does not count."""
-    work()
-    taken = []
-    for _ in range(repeats):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        work()
-        torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
-
-
-def ceilings(say: Say) -> float:
-    """Measure a large product and a copy; return the former in FLOP/s."""
-    a, b = (torch.randn(8192, 8192, device=CUDA, dtype=BF16) for _ in range(2))
-    flops = 2 * 8192**3 / timed(lambda: a @ b, 20)
-    source = torch.empty(2**32, dtype=torch.uint8, device=CUDA)
-    rate = 2 * 2**32 / timed(source.clone, 5)
-    say("ceilings", bf16_tflops=round(flops / 1e12), copy_tb_s=round(rate / 1e12, 2))
-    return flops
 
 
 @torch.inference_mode()
@@ -208,8 +117,8 @@ def window(models: Models, size: tuple[int, int], layout: Layout, *, fp8: bool) 
     load = load_for(told.windows, size, 4, 1)
     held = Held(19_200_000_000, 18_570_000_000, 352_000_000) if fp8 else None  # a byte a number
     # the encoder of text is not here
-    network = replace(NETWORK, encoder=0, held=held, compiled=True)
-    predicted = estimates.peak(load, network, layout, 2).device - estimates.OVERHEAD
+    sizes = replace(NETWORK, encoder=0, held=held, compiled=True)
+    predicted = estimates.peak(load, sizes, layout, 2).device - estimates.OVERHEAD
     return {
         "size": "{}x{}".format(*size),
         "second_window_s": round(end - start, 2),
@@ -231,13 +140,8 @@ def measure(
     long: bool,
 ) -> None:
     """Measure one of PATHS; with `long` also two speakers and a window of the largest size."""
-    backend, compiled, fp8, offload = PATHS[path]
-    gc.collect()
-    torch.cuda.empty_cache()
-    net = transformer(Placement(CUDA, BF16, offload, compiled and not fp8, backend))
-    if fp8:
-        in_fp8(net)
-        compile_blocks(net)
+    _, _, fp8, offload = PATHS[path]
+    net = network(path, lambda attention: InfiniteTalkTransformer(attention_backend=attention))
     models = Models(net, decoder, Stills(decoder))
     for size in sizes if path == "fast" else sizes[:1]:
         say("forward", path=path, **forward(models, size, 1, ceiling))
@@ -250,21 +154,12 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--paths", default=",".join(PATHS), help="which, with commas")
+    parser.add_argument("--paths", default=OWN_PATHS, help="which, with commas")
     parser.add_argument("--sizes", default=",".join("{}x{}".format(*one) for one in SIZES))
     parser.add_argument("--long", action="store_true", help="two speakers, a window of 1280x720")
     parser.add_argument("--out", help="write all lines to this file as JSON")
     options = parser.parse_args()
-    sizes = [tuple(map(int, size.split("x"))) for size in options.sizes.split(",")]
-    lines: list[dict[str, Any]] = []
-
-    def say(what: str, **values: Any) -> None:
-        lines.append({"what": what, **values})
-        print(json.dumps(lines[-1]), flush=True)
-        if options.out:
-            Path(options.out).write_text(json.dumps(lines, indent=1))
-
-    say("machine", **facts(), gpu=torch.cuda.get_device_name(), torch=torch.__version__)
+    sizes, say = sizes_of(options.sizes), begin(options.out)
     ceiling, decoder = ceilings(say), vae()
     for path in options.paths.split(","):
         measure(path, decoder, sizes, ceiling, say, long=options.long)
