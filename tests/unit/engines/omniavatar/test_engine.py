@@ -55,8 +55,8 @@ def planned(engine: OmniAvatar, frames: int = FRAMES, **more: Any) -> Plan:
 
 def given(frames: int = FRAMES, **more: Any) -> Inputs:
     made = np.random.default_rng(8)
-    speech = made.normal(0, 0.1, frames * 640).astype(np.float32)
     picture = made.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    speech = made.normal(0, 0.1, frames * 640).astype(np.float32)
     known: dict[str, Any] = {"picture": picture, "speakers": (Speaker(speech, None),), "seed": 5}
     known |= {"prompt": "a person is talking", "sampling": SAMPLING, "options": OPTIONS}
     return Inputs(**{**known, **more})

@@ -1,0 +1,151 @@
+"""OmniAvatar from files as they are published, of a tiny size: command line and worker.
+
+At 64 x 64, since convolutions of so few channels are slow on a CPU; that is all that
+`support.tinyavatar` changes.
+"""
+
+import base64
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import omni_installation
+from support.harness import PORTRAITS, SPEECH, Cli, Ended, frames_digest, read_wav, write_wav
+from support.plane import platform
+from support.serving import Ground, working
+
+TESTS = Path(__file__).parents[1]
+ENGINES = json.dumps({"omniavatar": "support.tinyavatar:TinyAvatar"})
+PORTRAIT = PORTRAITS / "woman_frontal_closed.png"
+VOICE = SPEECH / "librivox_0870.wav"
+# at 64 x 64 chunks of 57 frames, each of which is a segment of its own
+CHUNKS = {"options.max_tokens": 228, "options.overlap": 5, "sampling.steps": 1}
+THREE = 56 + 52 + 12
+SECONDS = (56 + 52) / 25  # of speech, for the worker: two chunks
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return settings that lead to an installation, its pickles converted."""
+    folder = tmp_path_factory.mktemp("omniavatar")
+    settings = omni_installation.install(folder / "weights")
+    settings |= {"TALKHEAD_PROMPTS": str(folder / "prompts"), "TALKHEAD_DEVICE": "cpu"}
+    # this checkout's package, in whatever environment the tests run
+    settings |= {"PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS.parent / "src")))}
+    made = Cli(folder)("weights", "convert", *omni_installation.pickles(), **settings)
+    assert made.status == 0, made.err
+    return {**settings, "TALKHEAD_ENGINES": ENGINES, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def tiny(cli: Cli, weights: dict[str, str]) -> Cli:
+    """Return the command line where the weights are known and the engine works at a tiny size."""
+    cli.env |= weights
+    return cli
+
+
+def words(out: str, frames: int = THREE) -> list[object]:
+    fields = [f"--set={name}={value}" for name, value in {**CHUNKS, "max_frames": frames}.items()]
+    return ["talk", PORTRAIT, VOICE, "--engine", "omniavatar", "--size", "256x256",
+            "--seed", 3, *fields, "--json", "-o", out]  # fmt: skip
+
+
+def well(ended: Ended) -> dict[str, Any]:
+    assert ended.status == 0, ended.out + ended.err
+    return dict(ended.json)
+
+
+def committed(jobs: Path) -> bool:
+    """Return whether a job has noted a segment as done."""
+    return any("segment-" in file.read_text() for file in jobs.glob("*/manifest.jsonl"))
+
+
+def test_a_killed_job_goes_on_with_the_same_frames(tiny: Cli) -> None:
+    whole = well(tiny(*words("whole.mp4")))
+    assert whole["segments"] == {"total": 3, "resumed": 0}
+    assert whole["engine"] == "omniavatar"
+    frames, _ = digest = frames_digest(tiny.folder / "whole.mp4")
+    assert frames == THREE
+    run = tiny.start(*words("again.mp4"))
+    deadline = time.monotonic() + 90
+    while not committed(tiny.jobs):
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    again = well(tiny(*words("again.mp4")))
+    assert again["segments"]["total"] == 3
+    assert 0 < again["segments"]["resumed"] < 3
+    assert frames_digest(tiny.folder / "again.mp4") == digest
+
+
+def test_base_and_checkpoint_in_one_file_make_the_same_frames(
+    tiny: Cli, weights: dict[str, str]
+) -> None:
+    well(tiny(*words("two.mp4", 20)))
+    made = tiny("weights", "convert", "omniavatar-14b-merged", "--into", "merged")
+    assert made.status == 0, made.err
+    also = json.dumps([str(tiny.folder / "merged")])
+    planned = well(tiny(*words("one.mp4", 20), TALKHEAD_WEIGHTS_ALSO=also))
+    assert planned["segments"]["resumed"] == 0
+    assert frames_digest(tiny.folder / "one.mp4") == frames_digest(tiny.folder / "two.mp4")
+
+
+def test_a_plan_needs_no_weights(tiny: Cli) -> None:
+    tiny.env |= {"TALKHEAD_WEIGHTS": str(tiny.folder / "none")}
+    request = ["--engine", "omniavatar", "--json"]
+    planned = well(tiny("plan", PORTRAIT, VOICE, *request))
+    assert any("weights pull omniavatar" in note["message"] for note in planned["warnings"])
+    refused = tiny(*words("out.mp4"))
+    assert refused.status == 3
+    assert refused.json["error"]["code"] == "E_PIPELINE_LOAD"
+    assert "talkhead weights pull omniavatar" in refused.json["error"]["hint"]
+    assert tiny.left() == []
+
+
+def payload(folder: Path, **more: Any) -> dict[str, Any]:
+    """Return what the OmniAvatar worker takes, with two chunks of speech."""
+    samples = read_wav(VOICE)[: round(SECONDS * 16_000)]
+    sound = write_wav(folder / "speech.wav", samples)
+    return {
+        "image_base64": base64.b64encode(PORTRAIT.read_bytes()).decode(),
+        "audio_base64": base64.b64encode(sound.read_bytes()).decode(),
+        "prompt": "A person talks to the camera",
+        "guidance_scale": 4,
+        "num_steps": 1,
+        "max_hw": 256,
+        "overlap_frame": 5,
+        "max_tokens": 228,
+        "seed": 3,
+        **more,
+    }
+
+
+def test_the_worker_is_killed_and_another_goes_on(weights: dict[str, str], tmp_path: Path) -> None:
+    """What the first answers is in the answer; the second's is too large for that."""
+    ground = Ground(tmp_path, **weights)
+    with platform() as plane, working(ground, plane) as worker:
+        peace = plane.end(plane.run(payload(tmp_path)), 120)
+        assert peace["status"] == "COMPLETED", peace
+        assert set(peace["output"]) == {"video", "result"}  # in the older worker's own shape
+        made = tmp_path / "made.mp4"
+        made.write_bytes(base64.b64decode(peace["output"]["video"]))
+        job = plane.run(payload(tmp_path, guidance_scale=4.0))
+        plane.until(lambda: committed(ground.jobs), "a segment", 120)
+        worker.kill()
+        plane.requeue(job)
+        with working(ground, plane, "pod-2", TALKHEAD_INLINE_MB="0.001"):
+            killed = plane.end(job, 120)
+    assert killed["status"] == "COMPLETED", killed
+    assert "video" not in killed["output"]
+    stored = Path(killed["output"]["video_url"].removeprefix("file://"))
+    assert stored.is_relative_to(ground.store)
+    assert killed["output"]["result"]["segments"] == {"total": 2, "resumed": 1}
+    assert frames_digest(made) == frames_digest(stored)
+    assert frames_digest(made)[0] == round(SECONDS * 25)
