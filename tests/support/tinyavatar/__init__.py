@@ -6,6 +6,6 @@ from talkhead.engines.omniavatar import OmniAvatar
 
 
 class TinyAvatar(OmniAvatar):
-    """Works at 64 x 64 at most."""
+    """Works at 32 x 32."""
 
-    spec = replace(OmniAvatar.spec, min_side=32, max_pixels=64 * 64, buckets={})
+    spec = replace(OmniAvatar.spec, min_side=32, max_pixels=32 * 32, buckets={})

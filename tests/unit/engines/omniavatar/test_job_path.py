@@ -42,7 +42,7 @@ def asked(**more: Any) -> Talk:
         "quality": "draft",
         "size": "256x256",
         "max_frames": 20,
-        "options": {"max_tokens": 68, "overlap": 5},
+        "options": {"max_tokens": 17, "overlap": 5},
         "sampling": {"seed": 4, "steps": 1},
         **more,
     }
@@ -87,8 +87,8 @@ def test_the_first_job_of_a_warm_worker_loads_nothing(
 
     monkeypatch.setattr(checkpoint, "load_models", load_models)
     with monkeypatch.context() as small:  # chunks of the default length are slow on a CPU
-        small.setattr(runtime, "options", lambda *_: Options(max_tokens=68))
-        assert warm_up(runtime, "64x64") > 0
+        small.setattr(runtime, "options", lambda *_: Options(max_tokens=17))
+        assert warm_up(runtime, "32x32") > 0
     assert len(loads) == 1
     assert job.run(asked(), runtime).video is not None
     assert len(loads) == 1
