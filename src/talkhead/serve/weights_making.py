@@ -43,7 +43,7 @@ def convert(names: Sequence[str], dtype: str, into: Path | None, json: bool) -> 
 
 
 def prompts(texts: Sequence[str], dtype: str, json: bool) -> None:
-    """Encode texts, and the engine's own prompts, for workers without the text encoder."""
+    """Encode texts, and the engines' own prompts, for workers without the text encoder."""
     if dtype not in ("bf16", "fp32"):
         raise TalkheadError(Code.INPUT, f"--dtype {dtype} is not known", "bf16 or fp32")
     if lack := registry.missing("infinitetalk"):
@@ -52,13 +52,14 @@ def prompts(texts: Sequence[str], dtype: str, json: bool) -> None:
         )
     import torch  # noqa: PLC0415 (heavy)
 
-    from talkhead.engines import Supplies, infinitetalk  # noqa: PLC0415
+    from talkhead.engines import Supplies, infinitetalk, omniavatar  # noqa: PLC0415
     from talkhead.models.placement import place  # noqa: PLC0415
     from talkhead.models.wan_text import encode_texts  # noqa: PLC0415
 
     settings = load(weights_aliases=True)
     known, where = weights.known(settings.weights_manifest), places_of(settings)
-    wanted = [infinitetalk.PROMPT, infinitetalk.NEGATIVE_PROMPT, *texts]
+    own = [text for one in (infinitetalk, omniavatar) for text in (one.PROMPT, one.NEGATIVE_PROMPT)]
+    wanted = list(dict.fromkeys([*own, *texts]))  # each once
     supplies = Supplies(finder(where, known), identity, (settings.prompts,), settings.device)
     there = place(supplies)
     there = replace(there, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
