@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 from talkhead import registry, weights
@@ -59,8 +58,8 @@ def prompts(texts: Sequence[str], dtype: str, json: bool) -> None:
 
     settings = load(weights_aliases=True)
     known, where = weights.known(settings.weights_manifest), places_of(settings)
-    own = [(engine.PROMPT, engine.NEGATIVE_PROMPT) for engine in (infinitetalk, omniavatar)]
-    wanted = [*chain.from_iterable(own), *texts]
+    own = [text for one in (infinitetalk, omniavatar) for text in (one.PROMPT, one.NEGATIVE_PROMPT)]
+    wanted = [*own, *texts]
     supplies = Supplies(finder(where, known), identity, (settings.prompts,), settings.device)
     there = place(supplies)
     there = replace(there, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
