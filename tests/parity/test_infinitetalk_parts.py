@@ -16,6 +16,7 @@ from talkhead.engines.infinitetalk.windows import FPS, plan_windows
 from talkhead.models import color, guidance, schedule, wav2vec2
 from talkhead.models.guidance import Averages
 from talkhead.models.passes import Guidance, Pass, Projection
+from talkhead.models.wan_vae import pixels
 from talkhead.models.windows import latent_frames
 
 ENCODERS = 1e-5
@@ -201,7 +202,7 @@ def test_frames_follow_the_decoded_windows(name: str) -> None:
     case = case_of(facts, name)
     reference = tensors[f"{name}.color_reference"]
     picture = official.fit_picture(tensors["in.image.0"].numpy(), *reference.shape[1:])
-    assert torch.equal(conditioning.pixels(picture), reference)
+    assert torch.equal(pixels(picture), reference)
     stats = color.color_stats(reference / 2 + 0.5)
     seen, video = reference[:, None], []
     for index, window in enumerate(case["windows"]):
