@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from talkhead.errors import TalkheadError
+from talkhead.errors import Code, TalkheadError
 
 # The files of the first of these ids that is here; raises E_PIPELINE_LOAD where none is.
 Files = Callable[..., tuple[Path, ...]]
@@ -18,5 +18,7 @@ def here(files: Files, ids: Sequence[str]) -> tuple[Path, ...]:
     """Return the files of the first of these ids that is on this machine, none where none is."""
     try:
         return files(*ids)
-    except TalkheadError:
+    except TalkheadError as error:
+        if error.code is not Code.WEIGHTS:
+            raise
         return ()

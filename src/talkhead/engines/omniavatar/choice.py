@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.models.wan_files import VAE, Files
+from talkhead.models.wan_files import VAE, Files, here
 
 Quant = Literal["fp8", "int8"]
 Ids = tuple[str, ...]  # the first is what is wanted, the others do as well
@@ -106,14 +106,14 @@ def transformer(files: Files, choice: Choice) -> Found:
     partly = False  # whether what is lacking goes with something that is here
     for name in MODELS if choice.model == AUTO else (choice.model,):
         model = MODELS[name]
-        here = any(_here(files, one) for one in (model.base, model.delta, model.merged))
+        some = any(here(files, (one,)) for one in (model.base, model.delta, model.merged))
         try:
             return _found(files, name)
         except TalkheadError as error:
             if error.code is not Code.WEIGHTS:
                 raise
-            if lacking is None or (here and not partly):
-                lacking, partly = _hinted(error, model), here
+            if lacking is None or (some and not partly):
+                lacking, partly = _hinted(error, model), some
     assert lacking is not None  # noqa: S101 - there is always a model
     raise lacking
 
@@ -131,22 +131,12 @@ def located(files: Files, choice: Choice) -> list[Path]:
 def _found(files: Files, name: str) -> Found:
     """Return the merged copy of a model where there is one, else its base and delta."""
     model = MODELS[name]
-    merged = _here(files, model.merged)
+    merged = here(files, (model.merged,))
     base = merged or files(model.base)
     delta = None if merged else files(model.delta)[0]
     config = files(model.base_config)[0]
-    scale = () if merged else _here(files, model.delta_config)
+    scale = () if merged else here(files, (model.delta_config,))
     return Found(name, config, base, delta, scale[0] if scale else None)
-
-
-def _here(files: Files, name: str) -> tuple[Path, ...]:
-    """Return the files of an id, none where it is not here."""
-    try:
-        return files(name)
-    except TalkheadError as error:
-        if error.code is not Code.WEIGHTS:
-            raise
-        return ()
 
 
 def _hinted(error: TalkheadError, model: Model) -> TalkheadError:
