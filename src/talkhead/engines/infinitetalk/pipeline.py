@@ -5,7 +5,7 @@ share is made once (`ready`); what one window leaves to the next is the latents 
 so that a job goes on from a few megabytes of state.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -164,7 +164,7 @@ def decode(models: Models, job: Job, index: int, latents: Tensor, tick: Tick) ->
     return Made(frames, latents, prefix)
 
 
-def shown(models: Models, job: Job, latents: Tensor) -> Iterator[Tensor]:
+def shown(models: Models, job: Job, latents: Tensor) -> Generator[Tensor]:
     """Yield the frames of latents f32 (16, t, h, w) in order, f32 (n, 3, h, w) in 0..1.
 
     A few at a time, their colours held to the job's.

@@ -5,7 +5,7 @@ share is made once (`ready`); what one leaves to the next is the latents of its 
 a job goes on from a few megabytes of state.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -142,7 +142,7 @@ def decode(models: Models, job: Job, index: int, latents: Tensor, tick: Tick) ->
     return Made(frames, latents, left)
 
 
-def shown(models: Models, job: Job, latents: Tensor) -> Iterator[Tensor]:
+def shown(models: Models, job: Job, latents: Tensor) -> Generator[Tensor]:
     """Yield the frames of latents f32 (16, t, h, w) in order, f32 (n, 3, h, w) in 0..1.
 
     A few at a time; their colours are held to the picture's where that is asked for.
