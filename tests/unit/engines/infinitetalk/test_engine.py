@@ -10,12 +10,13 @@ import pytest
 
 from support import installation
 from talkhead.engines import Arrays, Box, Chunk, Face, Fitting, Inputs, Plan, Probe, Speaker
-from talkhead.engines.infinitetalk import InfiniteTalk, checkpoint, weighing
+from talkhead.engines.infinitetalk import InfiniteTalk, checkpoint
 from talkhead.engines.infinitetalk.choice import Choice
 from talkhead.engines.infinitetalk.options import Options
 from talkhead.engines.infinitetalk.prepared import settings_of
 from talkhead.engines.settled import read
 from talkhead.errors import Code, TalkheadError
+from talkhead.models import weighing
 from talkhead.models.estimates import Layout
 from talkhead.models.passes import Guidance
 

@@ -13,14 +13,14 @@ import torch
 
 from support import installation, omni_installation
 from talkhead.engines import Arrays, Chunk, Fitting, Frames, Inputs, Plan, Probe, Speaker
-from talkhead.engines.omniavatar import OmniAvatar, checkpoint, weighing
+from talkhead.engines.omniavatar import OmniAvatar, checkpoint
 from talkhead.engines.omniavatar.choice import Choice
 from talkhead.engines.omniavatar.options import Options
 from talkhead.engines.omniavatar.prepared import settings_of
 from talkhead.engines.omniavatar.transformer import OmniAvatarTransformer
 from talkhead.engines.settled import read
 from talkhead.errors import Code, TalkheadError
-from talkhead.models import sampling, wan_vae
+from talkhead.models import sampling, wan_vae, weighing
 from talkhead.models.estimates import Layout
 from talkhead.models.passes import Guidance
 
