@@ -23,6 +23,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.models import sampling, wan_vae, weighing
 from talkhead.models.estimates import Layout
 from talkhead.models.passes import Guidance
+from talkhead.weights import manifest
 
 WIDTH, HEIGHT, FRAMES = 48, 32, 60
 OPTIONS = Options(max_tokens=26, overlap=5)  # chunks of 17 frames
@@ -283,6 +284,19 @@ def test_prompts_that_were_encoded_need_no_encoder(
         engine.prepare(replace(inputs, prompt="smiling"), plan, quiet)
     assert caught.value.code == Code.WEIGHTS
     assert "talkhead weights prompts" in caught.value.hint
+
+
+def test_its_set_holds_what_it_reads_and_no_more(engine: OmniAvatar, tmp_path: Path) -> None:
+    """A worker starts once a whole set is here: what nothing reads would keep it waiting."""
+    asked: set[str] = set()
+
+    def files(*names: str) -> tuple[Path, ...]:
+        asked.update(names)
+        return engine.supplies.files(*names)
+
+    fresh = OmniAvatar(replace(engine.supplies, files=files, prompts=(tmp_path,)))
+    ran(fresh, 5)
+    assert {file.id for file in manifest().sets["omniavatar"].files} <= asked
 
 
 def test_models_are_loaded_once_for_jobs_that_are_alike(
