@@ -26,7 +26,7 @@ from talkhead.engines.omniavatar.choice import AUTO, Choice, choice_of, located
 from talkhead.engines.omniavatar.choice import transformer as best  # a module has its name here
 from talkhead.engines.omniavatar.published import NETWORKS
 from talkhead.engines.omniavatar.sizes import BUCKETS_480, BUCKETS_720
-from talkhead.engines.omniavatar.windows import FPS, padded_frames
+from talkhead.engines.omniavatar.windows import FPS
 from talkhead.engines.settled import read, written
 from talkhead.models.estimates import Load
 from talkhead.models.windows import Window
@@ -94,7 +94,8 @@ class OmniAvatar:
 
         supplies = self.supplies
         asked = _settled(inputs.options, inputs)
-        windows, load = _load_of(asked, plan.frames, (plan.width, plan.height))
+        size = plan.width, plan.height
+        load = presets.load_of(asked, plan.frames, size)
         choice = choice_of(asked)
         weighed = weighing.weigh(supplies, choice, load, inputs.memory, asked["vae_tiling"])
         # a job that goes on has to tile as it began, and with the same network, whatever is here
@@ -110,7 +111,8 @@ class OmniAvatar:
             prompts.append(inputs.negative_prompt or NEGATIVE_PROMPT)
         tick(0, 1)
         texts = encode_texts(supplies.files, supplies.prompts, prompts, there)
-        speech = inputs.room(checkpoint.features_shape(supplies.files, padded_frames(windows)))
+        heard = presets.heard_frames(asked, plan.frames, *size)
+        speech = inputs.room(checkpoint.features_shape(supplies.files, heard))
         (speaker,) = inputs.speakers
         checkpoint.encode_speech(supplies.files, speaker.speech, speech, there.device, tick)
         return {

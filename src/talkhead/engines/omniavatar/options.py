@@ -25,6 +25,11 @@ class Options(Strict):
     overlap: Annotated[int, AfterValidator(whole_latents), Field(ge=1, le=77)] = Field(
         OVERLAP, description="frames of one chunk that the next one continues from; 1 + 4n"
     )
+    short_tail: bool = Field(
+        False,
+        description="make the last chunk only as long as it is needed: faster, a little off what "
+        "the network was trained with",
+    )
     teacache_threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None,
         description="reuse of steps that change little, 0.14 as a rule, with 50 steps; unset or 0 "

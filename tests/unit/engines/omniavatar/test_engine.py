@@ -343,6 +343,26 @@ def test_tiles_stay_as_the_job_began(engine: OmniAvatar, monkeypatch: pytest.Mon
     assert settings_of(read(job)).tiles is not None
 
 
+def test_a_short_tail_costs_less_and_leaves_what_is_before_as_it_was(engine: OmniAvatar) -> None:
+    short = options(short_tail=True)
+    whole, less = planned(engine, 20), planned(engine, 20, options=short)
+    assert (whole.windows, less.windows) == ((17, 17), (17, 9))
+    assert less.seconds < whole.seconds
+    assert planned(engine, 4, options=short).windows == (5,)
+    jobs = [
+        (plan, engine.prepare(given(20, options=kind), plan, quiet))
+        for plan, kind in ((whole, OPTIONS), (less, short))
+    ]
+    # the whole track is heard at once: were it shorter, every chunk would hear something else
+    assert np.array_equal(jobs[0][1]["speech"], jobs[1][1]["speech"])
+    (one, tail), (other, short_tail) = (made(engine, job, plan) for plan, job in jobs)
+    assert np.array_equal(one.frames, other.frames)
+    assert tail.frames.shape == short_tail.frames.shape
+    assert not np.array_equal(tail.frames, short_tail.frames)
+    (again,) = made(engine, jobs[1][1], less, other.state)
+    assert np.array_equal(again.frames, short_tail.frames)
+
+
 def test_a_chunk_has_to_be_longer_than_its_overlap(engine: OmniAvatar) -> None:
     with pytest.raises(TalkheadError) as caught:
         planned(engine, 17, options=options(overlap=17))
