@@ -231,7 +231,7 @@ FAMILIES = (
 
 # Entries of the weights manifest that lie in a folder of an older name.
 _OFFICIAL = ("wan-i2v-config", "wan-i2v", "wan-vae", "wan-t5", "wan-tokenizer", "wan-clip")
-_SPEECH = ("wav2vec2-zh", "wav2vec2-zh-config", "wav2vec2-zh-preprocessor")
+_SPEECH = ("wav2vec2-zh", "wav2vec2-zh-config")
 _QUANTISED = (
     "infinitetalk-single-fp8",
     "infinitetalk-single-fp8-map",

@@ -5,6 +5,7 @@ channels are slow on a CPU; that is all that `support.tinytalk` changes.
 """
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from support.media import levels, write_clip
 from support.plane import platform
 from support.serving import Ground, working
 
+TESTS = Path(__file__).parents[1]
 SMALL = {"TALKHEAD_ENGINES": json.dumps({"infinitetalk": "support.tinytalk:TinyTalk"})}
 TWO = {"sampling.text_guidance": 3, "sampling.audio_guidance": 2, "sampling.steps": 2}
 SHORT = {"options.window": 17, "options.motion_frames": 5, "max_frames": 110}
@@ -32,7 +34,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("infinitetalk")
     settings = installation.install(folder / "weights")
     settings |= {"TALKHEAD_PROMPTS": str(folder / "prompts"), "TALKHEAD_DEVICE": "cpu"}
-    settings |= {"PYTHONPATH": str(Path(__file__).parents[1])}
+    # this checkout's package, in whatever environment the tests run
+    settings |= {"PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS.parent / "src")))}
     made = Cli(folder)("weights", "convert", *installation.PICKLED, **settings)
     assert made.status == 0, made.err
     return settings

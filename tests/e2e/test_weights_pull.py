@@ -50,7 +50,7 @@ def total(hub: Hub) -> int:
 
 def test_a_dry_run_tells_totals_and_brings_nothing(pulling: Cli, hub: Hub) -> None:
     listed = pulling(*pull("--dry-run", "--json")).json
-    assert (listed["bytes"], len(listed["files"])) == (total(hub), 11)
+    assert (listed["bytes"], len(listed["files"])) == (total(hub), 10)
     assert not (pulling.folder / "weights").exists()
     assert not hub.bodies(GGUF)
 

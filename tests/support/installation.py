@@ -72,7 +72,6 @@ def write(folder: Path, **other: int) -> Files:
         "lightx2v-i2v-rank64": (wan.saved(_lora(), folder / "lora.safetensors"),),
         "wav2vec2-zh": (wan.saved(sound, folder / "wav2vec2.safetensors"),),
         "wav2vec2-zh-config": (said(heard, folder / "wav2vec2.json"),),
-        "wav2vec2-zh-preprocessor": (said({}, folder / "preprocessor.json"),),
     }
 
 

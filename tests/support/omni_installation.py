@@ -96,6 +96,4 @@ def _shared(folder: Path) -> Files:
         "wan-tokenizer": (said({}, tokenizer.with_name("special_tokens_map.json")), tokenizer),
         "wav2vec2-en": (wan.saved(sound, folder / "wav2vec2.safetensors"),),
         "wav2vec2-en-config": (said(SOUND, folder / "wav2vec2.json"),),
-        # the engine needs none, but it is of the set
-        "wav2vec2-en-preprocessor": (said({}, folder / "preprocessor.json"),),
     }

@@ -185,7 +185,7 @@ def test_folders_of_weights_are_named_by_entry() -> None:
     found = named_of(env)
     assert found["wan-t5"] == found["wan-i2v"] == "/w/Wan2.1-I2V-14B-480P"
     assert found["wav2vec2-zh-config"] == "/w/wav"
-    assert len(found) == 9
+    assert len(found) == 8
     assert set(found) <= set(manifest().files)
     both = named_of({"INFINITETALK_DIR": "/w/InfiniteTalk", "QUANT_DIR": "/w/quant"})
     assert set(both) <= set(manifest().files)

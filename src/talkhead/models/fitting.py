@@ -24,6 +24,17 @@ class Machine:
     host_free: int  # bytes of main memory; the device's where that is the host
 
 
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The weights of a job, and where they go."""
+
+    network: Network
+    machine: Machine
+    layout: Layout
+    identity: str = ""  # of the files, where they are here
+    notes: tuple[str, ...] = ()  # what the caller should know
+
+
 def choose(
     load: Load, network: Network, offload: Offload, tiles: bool | None, machine: Machine
 ) -> Layout:

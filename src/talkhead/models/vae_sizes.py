@@ -9,6 +9,14 @@ RATIO = 8  # pixels to a latent pixel, on both sides
 NUMBERS_HELD = 5100
 
 
+def whole_latents(frames: int) -> int:
+    """Return frames that fill latent frames, 4n + 1; raises ValueError for others."""
+    if frames % STRIDE != 1:
+        near = max(1, round((frames - 1) / STRIDE) * STRIDE + 1)
+        raise ValueError(f"1 more than a multiple of {STRIDE}, such as {near}")
+    return frames
+
+
 @dataclass(frozen=True, slots=True)
 class Tiles:
     """Overlapping rectangles to work on one after the other, in latent pixels (8 of a picture).

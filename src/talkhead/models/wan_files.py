@@ -1,7 +1,9 @@
 """Ids in weights/manifest.toml of what models of Wan 2.1 share. Loads no torch."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from talkhead.errors import Code, TalkheadError
 
@@ -22,3 +24,9 @@ def here(files: Files, ids: Sequence[str]) -> tuple[Path, ...]:
         if error.code is not Code.WEIGHTS:
             raise
         return ()
+
+
+def config(file: Path) -> dict[str, Any]:
+    """Return the content of a config.json."""
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found

@@ -48,13 +48,12 @@ RENAMED = {  # torch's older names of a weight norm
 }
 
 
-def load(folder: Path, device: torch.device) -> Wav2Vec2Model:
-    """Return the encoder in a folder of config.json and model.safetensors, in float32.
+def load(config: Path, tensors: Path, device: torch.device) -> Wav2Vec2Model:
+    """Return the encoder of a config.json and a model.safetensors, in float32.
 
     Raises E_PIPELINE_LOAD where a tensor is missing, unknown or of the wrong shape.
     """
-    config = json.loads((folder / "config.json").read_text())
-    model: Any = build(config, load_file(folder / "model.safetensors"))
+    model: Any = build(json.loads(config.read_text()), load_file(tensors))
     loaded: Wav2Vec2Model = model.to(device)
     return loaded
 

@@ -1,29 +1,44 @@
 """How large a network of Wan 2.1 is, from its files' headers, and the room that there is for it."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from math import prod
+from typing import Any
 
 import torch
 
 from talkhead.errors import TalkheadError
-from talkhead.models.estimates import Held, Layout, Network
-from talkhead.models.fitting import Machine
+from talkhead.models.estimates import Held, Load, Network
+from talkhead.models.fitting import Machine, Offload, Weighed, choose, told
 from talkhead.models.formats import Entry, Kind, shapes
 from talkhead.models.placement import HOST, Placement, available
 from talkhead.models.quantised import Keep
+from talkhead.models.stored import Stored
 from talkhead.models.wan_files import SMALL_TEXT, TEXT, Files
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
-    """The weights that are here for a job, and where they go."""
+def weigh(
+    stored: Stored[Any],
+    files: Files,
+    placement: Placement,
+    load: Load,
+    offload: Offload,
+    tiles: bool | None,
+) -> Weighed:
+    """Return how a job fits, from its files' headers and the memory that is free.
 
-    network: Network
-    machine: Machine
-    layout: Layout
-    identity: str  # of the files
-    notes: tuple[str, ...] = ()  # what the caller should know of the weights
+    Raises E_CAPACITY where it does not.
+    """
+    machine = machine_of(placement)
+    sides = {name: entry.shape for name, entry in stored.found.items()}
+    network = replace(
+        network_of(sides, stored.sizes, stored.keep.lists, stored.matrices),
+        encoder=encoder_of(files),
+        held=held_of(stored.found, stored.keep, machine.itemsize, stored.merge.changes),
+        compiled=placement.compiled,
+    )
+    layout = choose(load, network, offload, tiles, machine)
+    return Weighed(network, machine, layout, notes=tuple(told(layout, offload, tiles)))
 
 
 def held_of(

@@ -1,7 +1,8 @@
 """What a video network makes at once, in frames and in latent frames. Loads no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 from talkhead.models.vae_sizes import STRIDE
 
@@ -19,6 +20,16 @@ class Window:
 def chunks(windows: Sequence[Window]) -> tuple[int, ...]:
     """Return how many new frames each window yields: what segments are cut along."""
     return tuple(window.fresh for window in windows)
+
+
+def shortened(windows: Sequence[Window]) -> tuple[Window, ...]:
+    """Return windows of which the last is only as long as it has to be, 4n + 1 and 5 at least.
+
+    The official codes never do so: a little off what the networks were trained on, and much faster.
+    """
+    *before, last = windows
+    steps = max(1, ceil((last.seen + last.fresh - 1) / STRIDE))
+    return (*before, replace(last, size=1 + STRIDE * steps))
 
 
 def latent_frames(frames: int) -> int:

@@ -62,7 +62,9 @@ def weights_convert(
     dtype: Annotated[
         str, typer.Option(help="bf16, fp16 or fp32. Unset: each tensor keeps its type.")
     ] = "",
-    into: Into = None,
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Where to write. Unset: TALKHEAD_WEIGHTS.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write safetensors of pickles, which alone are loaded, narrower forms, and merged copies."""

@@ -26,6 +26,8 @@ def convert(names: Sequence[str], dtype: str, into: Path | None, json: bool) -> 
         )
     settings = load(weights_aliases=True)
     known, where = weights.known(settings.weights_manifest), places_of(settings, into)
+    if into is not None:  # which says where to write; what it is made of lies where it lay
+        where = replace(where, also=(settings.weights, *where.also))
     wanted = converting.Wanted(tuple(names), where.root, dtype)
     with weighing.shown(quiet=json) as (say, report_s), stop_on_signal() as cancel:
         done = converting.convert(wanted, where, known, Until(DAY_S, cancel), say, report_s)

@@ -145,11 +145,11 @@ def test_too_little_sound_is_refused(tensors: dict[str, torch.Tensor]) -> None:
     assert caught.value.code is Code.AUDIO
 
 
-def test_a_folder_is_loaded(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    contiguous = {name: value.contiguous() for name, value in tensors.items()}
-    save_file(contiguous, tmp_path / "model.safetensors")
-    model = wav2vec2.load(tmp_path, torch.device("cpu"))
+def test_files_are_loaded(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
+    config.write_text(json.dumps(CONFIG))
+    save_file({name: value.contiguous() for name, value in tensors.items()}, weights)
+    model = wav2vec2.load(config, weights, torch.device("cpu"))
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
     assert wav2vec2.features(model, speech(0.3), 7).shape == (7, 3, 24)
 

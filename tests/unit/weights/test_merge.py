@@ -349,3 +349,17 @@ def test_the_command_line(root: Path, here: Here) -> None:
     assert "fix: talkhead weights convert omniavatar-1-3b-merged" in (
         cli(root, "verify", "omniavatar-1-3b-merged").output
     )
+
+
+def test_another_folder_takes_what_is_made_of_what_lies_here(
+    root: Path, here: Here, tmp_path: Path
+) -> None:
+    """`--into` says where to write; sources lie where the settings say, or there already."""
+    other = tmp_path / "other"
+    made = cli(root, "convert", NAME, "--dtype", "bf16", "--into", str(other))
+    assert f"{NAME}: {other / BF16}" in made.output, made.output
+    assert not (root / "merged").exists()
+    assert not here["delta"].with_suffix(".safetensors").exists()
+    again = cli(other, "convert", NAME, "--dtype", "bf16", "--into", str(root))
+    assert "here already" in again.output
+    assert not (root / "merged").exists()

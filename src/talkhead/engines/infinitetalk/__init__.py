@@ -21,7 +21,7 @@ from talkhead.engines import (
     Spec,
     Supplies,
     Tick,
-    cut_segments,
+    wan,
 )
 from talkhead.engines.infinitetalk import presets
 from talkhead.engines.infinitetalk.choice import Choice, choice_of, located
@@ -30,14 +30,10 @@ from talkhead.engines.infinitetalk.sizes import BUCKETS_480, BUCKETS_720
 from talkhead.engines.infinitetalk.upstream import OFFICIAL, Upstream
 from talkhead.engines.infinitetalk.windows import FPS
 from talkhead.engines.settled import read, written
-from talkhead.errors import Code, TalkheadError
-from talkhead.models import estimates, fitting
-from talkhead.models.estimates import Layout, Load
-from talkhead.models.windows import Window, chunks
+from talkhead.models.windows import Window
 
 if TYPE_CHECKING:
     from talkhead.engines.infinitetalk.pipeline import Models
-    from talkhead.models.weighing import Weighed
 
 Moments = tuple[float, ...]  # seconds
 
@@ -83,29 +79,16 @@ class InfiniteTalk:
         asked = _settled(probe.options, probe, (probe.width, probe.height))
         load = presets.load_of(asked, probe.frames, (probe.width, probe.height), probe.speakers)
         choice = choice_of(asked, probe.speakers)
-        weighed, warnings = self._weighed(choice, load, probe.memory, asked["vae_tiling"])
+        lack = wan.lacking(located, self.supplies.files, choice)
+        if lack is not None:
+            weighed = wan.guessed(NETWORK, probe.memory, lack)
+        else:
+            from talkhead.engines.infinitetalk import weighing  # noqa: PLC0415 (torch)
+
+            weighed = weighing.weigh(self.supplies, choice, load, probe.memory, asked["vae_tiling"])
         windows = presets.windows_of(asked, probe.frames)
-        device, itemsize = "cuda", 2
-        network = NETWORK.quantised(itemsize) if asked["quant"] else NETWORK
-        layout = Layout(probe.memory.offload == "block")
-        if weighed:
-            network, layout = weighed.network, weighed.layout
-            device, itemsize = weighed.machine.device, weighed.machine.itemsize
-        return Plan(
-            engine=self.spec.name,
-            width=probe.width,
-            height=probe.height,
-            fps=probe.fps,
-            frames=probe.frames,
-            segments=cut_segments(chunks(windows), probe.fps),
-            windows=load.windows,
-            seconds=estimates.seconds(load, network, device, itemsize),
-            memory_bytes=estimates.peak(load, network, layout, itemsize).device,
-            estimated=probe.estimated,
-            warnings=tuple(warnings),
-            moments=_moments(asked, windows, probe.source_fps),
-            weights=weighed.identity if weighed else "",
-        )
+        moments = _moments(asked, windows, probe.source_fps)
+        return wan.planned(self.spec.name, probe, windows, load, weighed, moments)
 
     def prepare(self, inputs: Inputs, plan: Plan, tick: Tick) -> Arrays:
         """Encode prompt, pictures and speech; raises E_PIPELINE_LOAD before any work."""
@@ -127,6 +110,7 @@ class InfiniteTalk:
         asked |= {"seed": inputs.seed, "vae_tiling": weighed.layout.tiles}
         asked["offload"] = inputs.memory.offload
         there = place(supplies)
+        stored = checkpoint.stored(supplies.files, choice, there.device)
         prompts = [inputs.prompt or PROMPT]
         if asked["text_guidance"] != 1:  # else no pass reads it
             prompts.append(inputs.negative_prompt or NEGATIVE_PROMPT)
@@ -146,14 +130,18 @@ class InfiniteTalk:
             "speech": speech,
             "boxes": prepared.boxes_of(inputs.speakers, plan),
             "asked": written(asked),
-            "warnings": np.asarray(checkpoint.lora_warnings(supplies.files, choice), np.str_),
+            "warnings": np.asarray(stored.merge.warnings, np.str_),
         }
 
     def generate(
         self, prepared: Arrays, plan: Plan, tick: Tick, state: Arrays | None
     ) -> Iterator[Chunk]:
         """Make the windows from `state` on; each is a chunk."""
-        from talkhead.engines.infinitetalk import pipeline  # noqa: PLC0415 (torch)
+        from talkhead.engines.infinitetalk import (  # noqa: PLC0415 (torch)
+            checkpoint,
+            pipeline,
+            weighing,
+        )
         from talkhead.engines.infinitetalk.prepared import (  # noqa: PLC0415
             inputs_of,
             settings_of,
@@ -169,40 +157,13 @@ class InfiniteTalk:
 
         speakers = len(inputs.speech)
         load = presets.load_of(asked, plan.frames, (plan.width, plan.height), speakers)
-        models = self._loaded(choice_of(asked, speakers), load, asked, loading)
+        choice, memory = choice_of(asked, speakers), Fitting(asked["offload"])
+        layout = weighing.weigh(self.supplies, choice, load, memory, asked["vae_tiling"]).layout
+        models = wan.loaded(
+            self._models, checkpoint.load_models, self.supplies, choice, layout, loading
+        )
         for frames, left in pipeline.generate(models, inputs, settings_of(asked), state, tick):
             yield Chunk(frames, left)
-
-    def _weighed(
-        self, choice: Choice, load: Load, memory: Fitting, tiles: bool | None
-    ) -> tuple["Weighed | None", list[str]]:
-        """Return how a job fits here, None without its weights, and what to tell of it."""
-        try:
-            located(self.supplies.files, choice)
-        except TalkheadError as error:
-            if error.code is not Code.WEIGHTS:
-                raise
-            told = f"estimated from published sizes, for an H100: {error.message}; {error.hint}"
-            return None, [told]
-        from talkhead.engines.infinitetalk import weighing  # noqa: PLC0415 (torch)
-
-        weighed = weighing.weigh(self.supplies, choice, load, memory, tiles)
-        return weighed, [*weighed.notes, *fitting.told(weighed.layout, memory.offload, tiles)]
-
-    def _loaded(self, choice: Choice, load: Load, asked: Mapping[str, Any], tick: Tick) -> "Models":
-        """Return the networks of a job; those of the last one, where they are the same."""
-        from talkhead.engines.infinitetalk import checkpoint, weighing  # noqa: PLC0415 (torch)
-        from talkhead.models.placement import place  # noqa: PLC0415
-
-        memory = Fitting(asked["offload"])
-        layout = weighing.weigh(self.supplies, choice, load, memory, asked["vae_tiling"]).layout
-        if (choice, layout.offload) not in self._models:
-            self._models.clear()  # before the others are loaded: two do not fit
-            there = place(self.supplies, offload=layout.offload)
-            self._models[choice, layout.offload] = checkpoint.load_models(
-                self.supplies.files, choice, there, tick
-            )
-        return self._models[choice, layout.offload]
 
 
 def _settled(options: Any, request: Probe | Inputs, size: tuple[int, int]) -> dict[str, Any]:

@@ -3,15 +3,11 @@
 Files are asked for by their ids in weights/manifest.toml, when they are needed.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from talkhead.engines import Picture, Tick
@@ -27,66 +23,45 @@ from talkhead.engines.infinitetalk.choice import (
 from talkhead.engines.infinitetalk.loudness import match_loudness
 from talkhead.engines.infinitetalk.pipeline import Models
 from talkhead.engines.infinitetalk.presets import LORAS
+from talkhead.engines.infinitetalk.published import MATRICES
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.models import lora, vision, wav2vec2
-from talkhead.models.loading import Source, load, shapes_of, stored
-from talkhead.models.placement import Placement, settle, target_of
+from talkhead.models.loading import Source, described
+from talkhead.models.placement import Placement
 from talkhead.models.quantised import Keep
-from talkhead.models.wan_files import VAE, Files
+from talkhead.models.stored import Stored, network
+from talkhead.models.wan_files import VAE, Files, config
 from talkhead.models.wan_vae import Stills, pixels
 from talkhead.models.wan_vae_files import load_vae
 
 Features = NDArray[np.float32]
-Shapes = Mapping[str, tuple[int, ...]]  # by our names
 
 
-def sources(files: Files, choice: Choice) -> tuple[Source, ...]:
-    """Return the transformer's files, the adapter's last."""
-    return tuple(Source(part, keys.OFFICIAL) for part in transformer(files, choice).parts)
-
-
-def keep_of(choice: Choice, device: torch.device) -> Keep:
-    """Return which weights stay quantised, and as what; GGUF's blocks stay where they are found."""
-    kind = None if choice.quant == "gguf" else choice.quant
-    return Keep(InfiniteTalkTransformer.streamed, device, kind)
-
-
-def sizes(files: Files, found: Shapes) -> dict[str, Any]:
-    """Return the transformer's arguments for stored tensors of these shapes."""
-    layers = _config(files(*SPEECH_CONFIG))["num_hidden_layers"]
-    return keys.sizes_of(found, _config(files(*BASE_CONFIG))["num_heads"], layers)
+def stored(files: Files, choice: Choice, device: torch.device) -> Stored[InfiniteTalkTransformer]:
+    """Return the transformer as its files have it: base, adapter, and what a LoRA changes."""
+    parts = tuple(Source(part, keys.OFFICIAL) for part in transformer(files, choice).parts)
+    found = described(parts)
+    shapes = {name: entry.shape for name, entry in found.items()}
+    heads = config(files(*BASE_CONFIG)[0])["num_heads"]
+    layers = config(files(*SPEECH_CONFIG)[0])["num_hidden_layers"]
+    quant = None if choice.quant == "gguf" else choice.quant  # its blocks stay where they are found
+    return Stored(
+        kind=InfiniteTalkTransformer,
+        parts=parts,
+        found=found,
+        sizes=keys.sizes_of(shapes, heads, layers),
+        merge=lora.plan(_loras(files, choice), keys.LORA, shapes),
+        keep=Keep(InfiniteTalkTransformer.streamed, device, quant),
+        matrices=MATRICES,
+    )
 
 
 def load_models(files: Files, choice: Choice, placement: Placement, tick: Tick) -> Models:
     """Return the networks that make windows. `tick(done, total)` counts tensors."""
-    parts = sources(files, choice)
-    arguments = {**sizes(files, stored(parts)), "attention_backend": placement.attention}
-
-    def build() -> InfiniteTalkTransformer:
-        net: InfiniteTalkTransformer = InfiniteTalkTransformer(**arguments)
-        return net
-
-    with torch.device("meta"):
-        wanted = shapes_of(build())
-    changes = changes_of(files, choice, wanted)
-    with lora.merging(changes) as merge:
-        target = target_of(InfiniteTalkTransformer, placement)
-        mend = merge if changes.changes else None
-        net = load(build, parts, target, mend, tick, keep_of(choice, placement.device))
-    settle(net, placement)
+    net = network(stored(files, choice, placement.device), placement, tick)
     gpu = placement.device.type == "cuda"
     vae = load_vae(files(*VAE)[0], placement.device, placement.dtype, channels_last=gpu)
     return Models(net, vae, Stills(vae))
-
-
-def lora_warnings(files: Files, choice: Choice) -> tuple[str, ...]:
-    """Return what the caller should know of a choice's LoRA, from its header."""
-    return changes_of(files, choice, stored(sources(files, choice))).warnings
-
-
-def changes_of(files: Files, choice: Choice, wanted: Shapes) -> lora.Merge:
-    """Return what a choice's LoRA changes in tensors of these names and shapes."""
-    return lora.plan(_loras(files, choice), keys.LORA, wanted)
 
 
 def encode_pictures(
@@ -114,8 +89,7 @@ def encode_speech(
 
     In float32 on any device. With `loud`, the speech is brought to a common loudness first.
     """
-    model = wav2vec2.build(_config(files(*SPEECH_CONFIG)), load_file(files(*SPEECH)[0]))
-    model.to(device)  # type: ignore[arg-type]  # transformers wraps it
+    model = wav2vec2.load(files(*SPEECH_CONFIG)[0], files(*SPEECH)[0], device)
     frames = features.shape[1]
     for index, track in enumerate(tracks):
 
@@ -128,18 +102,11 @@ def encode_speech(
 
 def features_shape(files: Files, speakers: int, frames: int) -> tuple[int, ...]:
     """Return the shape of speech features: speakers, frames, layers, channels."""
-    config = _config(files(*SPEECH_CONFIG))
-    return speakers, frames, config["num_hidden_layers"], config["hidden_size"]
+    said = config(files(*SPEECH_CONFIG)[0])
+    return speakers, frames, said["num_hidden_layers"], said["hidden_size"]
 
 
 def _loras(files: Files, choice: Choice) -> list[lora.Lora]:
     if choice.lora is None:
         return []
     return [lora.Lora(file, choice.strength, choice.alpha) for file in files(LORAS[choice.lora])]
-
-
-def _config(files: Sequence[Path]) -> dict[str, Any]:
-    """Return the content of a config.json."""
-    (file,) = files
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from talkhead.engines.infinitetalk.presets import LORAS
+from talkhead.engines.wan import quant_of
 from talkhead.errors import Code, TalkheadError
 from talkhead.models.wan_files import VAE, Files
 
@@ -64,14 +65,7 @@ class Found(NamedTuple):
 
 def choice_of(asked: Mapping[str, Any], speakers: int) -> Choice:
     """Return the weights of a job's settings; raises E_INPUT_VALIDATION for unknown kinds."""
-    quant = asked["quant"]
-    if quant is not None and quant not in QUANTS:
-        raise TalkheadError(
-            Code.INPUT,
-            f"memory.quant: infinitetalk knows no {quant!r}, only {', '.join(QUANTS)}",
-            "leave it out for weights as their files have them",
-            fields=["memory.quant"],
-        )
+    quant = quant_of("infinitetalk", asked["quant"], QUANTS)
     return Choice(
         speakers, asked["lora"], asked["lora_strength"], asked["lora_alpha"], quant, asked["base"]
     )

@@ -9,9 +9,8 @@ from typing import Any
 from talkhead.errors import Code, TalkheadError
 from talkhead.models import wan_keys
 from talkhead.models.loading import Rules, rules
+from talkhead.models.vae_sizes import STRIDE
 from talkhead.models.wan_keys import PARTS, Shape
-
-STRIDE = 4  # frames to a latent frame of Wan 2.1's VAE, after the first
 
 BASE: Rules = wan_keys.BASE + wan_keys.IMAGE
 

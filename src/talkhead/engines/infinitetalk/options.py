@@ -5,18 +5,10 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from talkhead.engines.infinitetalk.windows import OVERLAP, WINDOW
-from talkhead.models.vae_sizes import STRIDE
+from talkhead.models.vae_sizes import whole_latents
 from talkhead.request import Strict
 
-
-def _whole_latents(frames: int) -> int:
-    if frames % STRIDE != 1:
-        near = max(1, round((frames - 1) / STRIDE) * STRIDE + 1)
-        raise ValueError(f"1 more than a multiple of {STRIDE}, such as {near}")
-    return frames
-
-
-Frames = Annotated[int, AfterValidator(_whole_latents)]
+Frames = Annotated[int, AfterValidator(whole_latents)]
 
 
 class Options(Strict):

@@ -7,6 +7,7 @@ so that a job goes on from a few megabytes of state.
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -186,11 +187,7 @@ def generate(
     if begin == len(inputs.windows):
         return
     tick(sum(made[:begin]), sum(made))
-    job = ready(models, inputs, settings)
-
-    def make(index: int, prefix: Tensor | None, advance: Tick) -> Made:
-        return window(models, job, index, prefix, advance)
-
+    make = partial(window, models, ready(models, inputs, settings))
     yield from sampling.each_window(made, state, make, tick)
 
 

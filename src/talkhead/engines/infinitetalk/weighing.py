@@ -1,25 +1,17 @@
 """What the weights of a job weigh, and how they fit on this machine."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from talkhead.engines import Fitting, Supplies
 from talkhead.engines.infinitetalk import checkpoint
-from talkhead.engines.infinitetalk.choice import (
-    FULL,
-    Choice,
-    Found,
-    located,
-    transformer,
-)
-from talkhead.engines.infinitetalk.published import MATRICES
+from talkhead.engines.infinitetalk.choice import FULL, Choice, located, transformer
+from talkhead.models import weighing
 from talkhead.models.estimates import Load
-from talkhead.models.fitting import choose
-from talkhead.models.formats import Entry
-from talkhead.models.loading import described
+from talkhead.models.fitting import Weighed
 from talkhead.models.placement import place
-from talkhead.models.quantised import Keep
-from talkhead.models.weighing import Weighed, encoder_of, held_of, machine_of, network_of
+from talkhead.models.stored import Stored
 
 
 def weigh(
@@ -29,37 +21,24 @@ def weigh(
 
     Raises E_PIPELINE_LOAD where files are missing, E_CAPACITY where it does not fit.
     """
-    files = located(supplies.files, choice)
-    found = described(checkpoint.sources(supplies.files, choice))
-    sides = {name: entry.shape for name, entry in found.items()}
-    placement = place(supplies)
-    machine = machine_of(placement)
-    keep = checkpoint.keep_of(choice, placement.device)
-    network = network_of(sides, checkpoint.sizes(supplies.files, sides), keep.lists, MATRICES)
-    changed = set(checkpoint.changes_of(supplies.files, choice, sides).changes)
-    held = held_of(found, keep, machine.itemsize, changed)
-    encoder = encoder_of(supplies.files)
-    network = replace(network, encoder=encoder, held=held, compiled=placement.compiled)
-    layout = choose(load, network, asked.offload, tiles, machine)
-    notes = tuple(_notes(transformer(supplies.files, choice), choice, found, keep, changed))
-    return Weighed(network, machine, layout, supplies.identity(files), notes)
+    files, there = located(supplies.files, choice), place(supplies)
+    stored = checkpoint.stored(supplies.files, choice, there.device)
+    weighed = weighing.weigh(stored, supplies.files, there, load, asked.offload, tiles)
+    notes = *_notes(transformer(supplies.files, choice).id, choice, stored), *weighed.notes
+    return replace(weighed, identity=supplies.identity(files), notes=notes)
 
 
-def _notes(
-    files: Found, choice: Choice, found: Mapping[str, Entry], keep: Keep, changed: Collection[str]
-) -> Iterator[str]:
+def _notes(base: str, choice: Choice, stored: Stored[Any]) -> Iterator[str]:
     """Yield what the caller should know of the weights that were found."""
-    matrices = {name: entry for name, entry in found.items() if keep.takes(name, entry.shape)}
-    kinds = {entry.kind for entry in matrices.values()}
-    if choice.quant is None and choice.base is None and files.id != FULL:
-        yield f"{FULL} is not here: {files.id} takes its place, quantised, less exact"
+    found, keep = stored.found, stored.keep
+    kinds = {entry.kind for name, entry in found.items() if keep.takes(name, entry.shape)}
+    if choice.quant is None and choice.base is None and base != FULL:
+        yield f"{FULL} is not here: {base} takes its place, quantised, less exact"
     if keep.kind is not None and (others := kinds - {keep.kind, None}):
         were = " and ".join(sorted(kind for kind in others if kind))
-        yield f"{files.id}: {were} weights are quantised anew as {keep.kind}, which costs exactness"
-    if keep.kind is None and any(
-        entry.kind == "gguf" for entry in map(found.get, changed) if entry
-    ):
+        yield f"{base}: {were} weights are quantised anew as {keep.kind}, which costs exactness"
+    if keep.kind is None and any(found[name].kind == "gguf" for name in stored.merge.changes):
         yield (
-            f"{files.id}: what the LoRA changes is kept as int8 with a scale for each row, since "
+            f"{base}: what the LoRA changes is kept as int8 with a scale for each row, since "
             "GGUF's blocks cannot be made again"
         )

@@ -4,11 +4,7 @@ InfiniteTalk (MeiGen-AI, arXiv 2508.14033; official code commit 0107cd9). Plain 
 job is planned without loading torch.
 """
 
-from dataclasses import replace
-from math import ceil
-
-from talkhead.models.vae_sizes import STRIDE
-from talkhead.models.windows import Window
+from talkhead.models.windows import Window, shortened
 
 FPS = 25
 WINDOW = 81
@@ -20,8 +16,7 @@ def plan_windows(
 ) -> tuple[Window, ...]:
     """Return the windows that make `frames` frames, each going on from the one before.
 
-    `size` and `overlap` are 4n + 1. With `shrink` the last one is as short as it can be, which the
-    official code never does: a little off what the network was trained on, and much faster.
+    `size` and `overlap` are 4n + 1. With `shrink` the last one is as short as it can be.
     """
     windows: list[Window] = []
     made = 0
@@ -30,8 +25,4 @@ def plan_windows(
         fresh = min(size - seen, frames - made)
         windows.append(Window(made - seen, size, seen, fresh))
         made += fresh
-    if shrink:
-        last = windows[-1]
-        latents = max(1, ceil((last.seen + last.fresh - 1) / STRIDE))
-        windows[-1] = replace(last, size=1 + STRIDE * latents)
-    return tuple(windows)
+    return shortened(windows) if shrink else tuple(windows)

@@ -19,23 +19,20 @@ from talkhead.engines import (
     Spec,
     Supplies,
     Tick,
-    cut_segments,
+    wan,
 )
 from talkhead.engines.omniavatar import presets
-from talkhead.engines.omniavatar.choice import AUTO, MODELS, Choice, choice_of, located
+from talkhead.engines.omniavatar.choice import AUTO, Choice, choice_of, located
 from talkhead.engines.omniavatar.choice import transformer as best  # a module has its name here
 from talkhead.engines.omniavatar.published import NETWORKS
 from talkhead.engines.omniavatar.sizes import BUCKETS_480, BUCKETS_720
-from talkhead.engines.omniavatar.windows import FPS, padded_frames
+from talkhead.engines.omniavatar.windows import FPS
 from talkhead.engines.settled import read, written
-from talkhead.errors import Code, TalkheadError
-from talkhead.models import estimates, fitting
-from talkhead.models.estimates import Layout, Load
-from talkhead.models.windows import Window, chunks
+from talkhead.models.estimates import Load
+from talkhead.models.windows import Window
 
 if TYPE_CHECKING:
     from talkhead.engines.omniavatar.pipeline import Models
-    from talkhead.models.weighing import Weighed
 
 PROMPT = "A person is looking at the camera and talking, in a room."
 NEGATIVE_PROMPT = (
@@ -79,28 +76,15 @@ class OmniAvatar:
         size = probe.width, probe.height
         windows, load = _load_of(asked, probe.frames, size)
         choice = choice_of(asked)
-        weighed, warnings = self._weighed(choice, load, probe.memory, asked["vae_tiling"])
-        device, itemsize = "cuda", 2
-        network = NETWORKS["14B" if choice.model == AUTO else choice.model]
-        network = network.quantised(itemsize) if choice.quant else network
-        layout = Layout(probe.memory.offload == "block")
-        if weighed:
-            network, layout = weighed.network, weighed.layout
-            device, itemsize = weighed.machine.device, weighed.machine.itemsize
-        return Plan(
-            engine=self.spec.name,
-            width=probe.width,
-            height=probe.height,
-            fps=probe.fps,
-            frames=probe.frames,
-            segments=cut_segments(chunks(windows), probe.fps),
-            windows=load.windows,
-            seconds=estimates.seconds(load, network, device, itemsize),
-            memory_bytes=estimates.peak(load, network, layout, itemsize).device,
-            estimated=probe.estimated,
-            warnings=tuple(warnings),
-            weights=weighed.identity if weighed else "",
-        )
+        lack = wan.lacking(located, self.supplies.files, choice)
+        if lack is not None:
+            network = NETWORKS["14B" if choice.model == AUTO else choice.model]
+            weighed = wan.guessed(network, probe.memory, lack)
+        else:
+            from talkhead.engines.omniavatar import weighing  # noqa: PLC0415 (torch)
+
+            weighed = weighing.weigh(self.supplies, choice, load, probe.memory, asked["vae_tiling"])
+        return wan.planned(self.spec.name, probe, windows, load, weighed)
 
     def prepare(self, inputs: Inputs, plan: Plan, tick: Tick) -> Arrays:
         """Encode prompt and speech; raises E_PIPELINE_LOAD before any work."""
@@ -110,7 +94,8 @@ class OmniAvatar:
 
         supplies = self.supplies
         asked = _settled(inputs.options, inputs)
-        windows, load = _load_of(asked, plan.frames, (plan.width, plan.height))
+        size = plan.width, plan.height
+        load = presets.load_of(asked, plan.frames, size)
         choice = choice_of(asked)
         weighed = weighing.weigh(supplies, choice, load, inputs.memory, asked["vae_tiling"])
         # a job that goes on has to tile as it began, and with the same network, whatever is here
@@ -126,7 +111,8 @@ class OmniAvatar:
             prompts.append(inputs.negative_prompt or NEGATIVE_PROMPT)
         tick(0, 1)
         texts = encode_texts(supplies.files, supplies.prompts, prompts, there)
-        speech = inputs.room(checkpoint.features_shape(supplies.files, padded_frames(windows)))
+        heard = presets.heard_frames(asked, plan.frames, *size)
+        speech = inputs.room(checkpoint.features_shape(supplies.files, heard))
         (speaker,) = inputs.speakers
         checkpoint.encode_speech(supplies.files, speaker.speech, speech, there.device, tick)
         return {
@@ -141,7 +127,11 @@ class OmniAvatar:
         self, prepared: Arrays, plan: Plan, tick: Tick, state: Arrays | None
     ) -> Iterator[Chunk]:
         """Make the chunks from `state` on."""
-        from talkhead.engines.omniavatar import pipeline  # noqa: PLC0415 (torch)
+        from talkhead.engines.omniavatar import (  # noqa: PLC0415 (torch)
+            checkpoint,
+            pipeline,
+            weighing,
+        )
         from talkhead.engines.omniavatar.prepared import inputs_of, settings_of  # noqa: PLC0415
 
         asked = read(prepared)
@@ -152,45 +142,14 @@ class OmniAvatar:
         def loading(_done: int, _total: int) -> None:
             tick(0, plan.frames)  # time goes by, and no frame is made
 
-        models = self._loaded(load, asked, loading)
+        choice, memory = choice_of(asked), Fitting(asked["offload"])
+        layout = weighing.weigh(self.supplies, choice, load, memory, asked["vae_tiling"]).layout
+        models = wan.loaded(
+            self._models, checkpoint.load_models, self.supplies, choice, layout, loading
+        )
         inputs, settings = inputs_of(prepared, windows), settings_of(asked)
         for frames, left in pipeline.generate(models, inputs, settings, state, tick):
             yield Chunk(frames, left)
-
-    def _weighed(
-        self, choice: Choice, load: Load, memory: Fitting, tiles: bool | None
-    ) -> tuple["Weighed | None", list[str]]:
-        """Return how a job fits here, None without its weights, and what to tell of it."""
-        try:
-            located(self.supplies.files, choice)
-        except TalkheadError as error:
-            if error.code is not Code.WEIGHTS:
-                raise
-            told = f"estimated from published sizes, for an H100: {error.message}; {error.hint}"
-            return None, [told]
-        from talkhead.engines.omniavatar import weighing  # noqa: PLC0415 (torch)
-
-        weighed = weighing.weigh(self.supplies, choice, load, memory, tiles)
-        notes = fitting.told(weighed.layout, memory.offload, tiles)
-        found = best(self.supplies.files, choice).model
-        if choice.model == AUTO and found != next(iter(MODELS)):
-            notes.append(f"the {found} model is here alone, and takes the place of the larger one")
-        return weighed, notes
-
-    def _loaded(self, load: Load, asked: Mapping[str, Any], tick: Tick) -> "Models":
-        """Return the networks of a job; those of the last one, where they are the same."""
-        from talkhead.engines.omniavatar import checkpoint, weighing  # noqa: PLC0415 (torch)
-        from talkhead.models.placement import place  # noqa: PLC0415
-
-        choice, memory = choice_of(asked), Fitting(asked["offload"])
-        layout = weighing.weigh(self.supplies, choice, load, memory, asked["vae_tiling"]).layout
-        if (choice, layout.offload) not in self._models:
-            self._models.clear()  # before the others are loaded: two do not fit
-            there = place(self.supplies, offload=layout.offload)
-            self._models[choice, layout.offload] = checkpoint.load_models(
-                self.supplies.files, choice, there, tick
-            )
-        return self._models[choice, layout.offload]
 
 
 def _settled(options: Any, request: Probe | Inputs) -> dict[str, Any]:

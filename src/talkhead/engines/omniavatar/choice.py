@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from talkhead.engines.wan import quant_of
 from talkhead.errors import Code, TalkheadError
 from talkhead.models.wan_files import VAE, Files, here
 
@@ -78,14 +79,7 @@ class Found(NamedTuple):
 
 def choice_of(asked: Mapping[str, Any]) -> Choice:
     """Return the weights of a job's settings; raises E_INPUT_VALIDATION for unknown kinds."""
-    quant, model = asked["quant"], asked["model"]
-    if quant is not None and quant not in QUANTS:
-        raise TalkheadError(
-            Code.INPUT,
-            f"memory.quant: omniavatar knows no {quant!r}, only {', '.join(QUANTS)}",
-            "leave it out for weights as their files have them",
-            fields=["memory.quant"],
-        )
+    quant, model = quant_of("omniavatar", asked["quant"], QUANTS), asked["model"]
     if model not in (AUTO, *MODELS):
         raise TalkheadError(
             Code.INPUT,

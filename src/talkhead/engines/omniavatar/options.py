@@ -6,15 +6,8 @@ from pydantic import AfterValidator, Field
 
 from talkhead.engines.omniavatar.sizes import MAX_TOKENS
 from talkhead.engines.omniavatar.windows import OVERLAP
-from talkhead.models.vae_sizes import STRIDE
+from talkhead.models.vae_sizes import whole_latents
 from talkhead.request import Strict
-
-
-def _whole_latents(frames: int) -> int:
-    if frames % STRIDE != 1:
-        near = max(1, round((frames - 1) / STRIDE) * STRIDE + 1)
-        raise ValueError(f"1 more than a multiple of {STRIDE}, such as {near}")
-    return frames
 
 
 class Options(Strict):
@@ -29,8 +22,13 @@ class Options(Strict):
     max_tokens: Annotated[int, Field(ge=1, le=80_000)] = Field(
         MAX_TOKENS, description="tokens of one chunk, which set its length; 30000 was trained"
     )
-    overlap: Annotated[int, AfterValidator(_whole_latents), Field(ge=1, le=77)] = Field(
+    overlap: Annotated[int, AfterValidator(whole_latents), Field(ge=1, le=77)] = Field(
         OVERLAP, description="frames of one chunk that the next one continues from; 1 + 4n"
+    )
+    short_tail: bool = Field(
+        False,
+        description="make the last chunk only as long as it is needed: faster, a little off what "
+        "the network was trained with",
     )
     teacache_threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None,

@@ -7,6 +7,7 @@ a job goes on from a few megabytes of state.
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -193,11 +194,7 @@ def generate(
     if begin == len(inputs.windows):
         return
     tick(sum(fresh[:begin]), sum(fresh))
-    job = ready(models, inputs, settings)
-
-    def make(index: int, prefix: Tensor | None, advance: Tick) -> Made:
-        return window(models, job, index, prefix, advance)
-
+    make = partial(window, models, ready(models, inputs, settings))
     yield from sampling.each_window(fresh, state, make, tick)
 
 

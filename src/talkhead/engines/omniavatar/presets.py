@@ -8,7 +8,7 @@ from talkhead.engines import Quality
 from talkhead.engines.omniavatar.guidance import weights
 from talkhead.engines.omniavatar.published import load_for
 from talkhead.engines.omniavatar.sizes import chunk_frames, tokens_for
-from talkhead.engines.omniavatar.windows import plan_windows
+from talkhead.engines.omniavatar.windows import padded_frames, plan_windows
 from talkhead.errors import Code, TalkheadError
 from talkhead.models.estimates import Load
 from talkhead.models.passes import Guidance
@@ -84,7 +84,15 @@ def windows_of(
             fields=("options.max_tokens", "options.overlap"),
         )
     still = asked["official"]  # one frame of those wanted
-    return plan_windows(frames - still, size, overlap, keep_still=still)
+    return plan_windows(frames - still, size, overlap, keep_still=still, shrink=asked["short_tail"])
+
+
+def heard_frames(asked: Mapping[str, Any], frames: int, width: int, height: int) -> int:
+    """Return how many frames of speech are encoded: those of whole chunks, whatever is sampled.
+
+    The track is encoded as a whole, so that less silence at its end would change every chunk.
+    """
+    return padded_frames(windows_of({**asked, "short_tail": False}, frames, width, height))
 
 
 def load_of(asked: Mapping[str, Any], frames: int, size: tuple[int, int]) -> Load:

@@ -4,13 +4,11 @@ from dataclasses import replace
 
 from talkhead.engines import Fitting, Supplies
 from talkhead.engines.omniavatar import checkpoint
-from talkhead.engines.omniavatar.choice import Choice, located
-from talkhead.engines.omniavatar.published import MATRICES
+from talkhead.engines.omniavatar.choice import AUTO, MODELS, Choice, located, transformer
+from talkhead.models import weighing
 from talkhead.models.estimates import Load
-from talkhead.models.fitting import choose
-from talkhead.models.loading import described
+from talkhead.models.fitting import Weighed
 from talkhead.models.placement import place
-from talkhead.models.weighing import Weighed, encoder_of, held_of, machine_of, network_of
 
 
 def weigh(
@@ -20,19 +18,10 @@ def weigh(
 
     Raises E_PIPELINE_LOAD where files are missing, E_CAPACITY where it does not fit.
     """
-    files = located(supplies.files, choice)
-    found = described(checkpoint.sources(supplies.files, choice))
-    sides = {name: entry.shape for name, entry in found.items()}
-    placement = place(supplies)
-    machine = machine_of(placement)
-    keep = checkpoint.keep_of(choice, placement.device)
-    sizes = checkpoint.sizes(supplies.files, choice, sides)
-    changed = set(checkpoint.changes_of(supplies.files, choice, sides).changes)
-    network = replace(
-        network_of(sides, sizes, keep.lists, MATRICES),
-        encoder=encoder_of(supplies.files),
-        held=held_of(found, keep, machine.itemsize, changed),
-        compiled=placement.compiled,
-    )
-    layout = choose(load, network, asked.offload, tiles, machine)
-    return Weighed(network, machine, layout, supplies.identity(files))
+    files, there = located(supplies.files, choice), place(supplies)
+    stored = checkpoint.stored(supplies.files, choice, there.device)
+    weighed = weighing.weigh(stored, supplies.files, there, load, asked.offload, tiles)
+    notes, found = weighed.notes, transformer(supplies.files, choice).model
+    if choice.model == AUTO and found != next(iter(MODELS)):
+        notes += (f"the {found} model is here alone, and takes the place of the larger one",)
+    return replace(weighed, identity=supplies.identity(files), notes=notes)

@@ -7,7 +7,7 @@ so that sound comes 40 ms late; ours begin with frame 0. Plain numbers, without 
 
 from collections.abc import Sequence
 
-from talkhead.models.windows import Window
+from talkhead.models.windows import Window, shortened
 
 FPS = 25
 OVERLAP = 13
@@ -15,13 +15,19 @@ STILL = -1  # the frame that shows the picture as it is given, before any speech
 
 
 def plan_windows(
-    frames: int, size: int, overlap: int = OVERLAP, *, keep_still: bool = False
+    frames: int,
+    size: int,
+    overlap: int = OVERLAP,
+    *,
+    keep_still: bool = False,
+    shrink: bool = False,
 ) -> tuple[Window, ...]:
     """Return the chunks that make `frames` frames, each going on from the one before.
 
     `size` and `overlap` are 4n + 1, the latter smaller. The first chunk begins with the still,
     which it has seen; with `keep_still` that is wanted, so that the chunks yield `frames` + 1 in
-    all. Either way the first max(1, seen) frames of a chunk are known when it is made.
+    all. Either way the first max(1, seen) frames of a chunk are known when it is made. With
+    `shrink` the last one is as short as it can be.
     """
     windows: list[Window] = []
     made = STILL if keep_still else STILL + 1
@@ -31,7 +37,7 @@ def plan_windows(
         fresh = min(size - seen, frames - made)
         windows.append(Window(start, size, seen, fresh))
         made += fresh
-    return tuple(windows)
+    return shortened(windows) if shrink else tuple(windows)
 
 
 def padded_frames(windows: Sequence[Window]) -> int:

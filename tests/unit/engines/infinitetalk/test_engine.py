@@ -10,14 +10,16 @@ import pytest
 
 from support import installation
 from talkhead.engines import Arrays, Box, Chunk, Face, Fitting, Inputs, Plan, Probe, Speaker
-from talkhead.engines.infinitetalk import InfiniteTalk, checkpoint, weighing
+from talkhead.engines.infinitetalk import InfiniteTalk, checkpoint
 from talkhead.engines.infinitetalk.choice import Choice
 from talkhead.engines.infinitetalk.options import Options
 from talkhead.engines.infinitetalk.prepared import settings_of
 from talkhead.engines.settled import read
 from talkhead.errors import Code, TalkheadError
+from talkhead.models import weighing
 from talkhead.models.estimates import Layout
 from talkhead.models.passes import Guidance
+from talkhead.weights import manifest
 
 WIDTH, HEIGHT, FRAMES = 48, 32, 70
 OPTIONS = Options(window=17, motion_frames=5, lora="none")
@@ -121,6 +123,21 @@ def test_prompts_that_were_encoded_need_no_encoder(
         engine.prepare(replace(inputs, prompt="smiling"), plan, quiet)
     assert caught.value.code == Code.WEIGHTS
     assert "talkhead weights prompts" in caught.value.hint
+
+
+def test_its_set_holds_what_it_reads_and_no_more(engine: InfiniteTalk, tmp_path: Path) -> None:
+    """A worker starts once a whole set is here: what nothing reads would keep it waiting."""
+    asked: set[str] = set()
+
+    def files(*names: str) -> tuple[Path, ...]:
+        asked.update(names)
+        return engine.supplies.files(*names)
+
+    fresh = InfiniteTalk(replace(engine.supplies, files=files, prompts=(tmp_path,)))
+    options = OPTIONS.model_copy(update={"lora": "rank64"})
+    plan = planned(fresh, 5, options=options)
+    made(fresh, fresh.prepare(given(5, options=options), plan, quiet), plan)
+    assert {file.id for file in manifest().sets["infinitetalk"].files} <= asked
 
 
 def test_models_are_loaded_once_for_jobs_that_are_alike(

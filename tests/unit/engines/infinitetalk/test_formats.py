@@ -20,7 +20,6 @@ from talkhead.engines.infinitetalk.options import Options
 from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.errors import Code, TalkheadError
 from talkhead.models.formats import bare, opened
-from talkhead.models.loading import described
 from talkhead.models.placement import Placement
 from talkhead.models.quantised import QuantLinear, quantise
 from talkhead.models.wan_text import encode_texts
@@ -155,11 +154,8 @@ def test_what_is_predicted_is_what_is_held(
 ) -> None:
     here = written(form, tensors, files, tmp_path)
     find, choice = installation.finder(here), Choice(1, lora)
-    sources = checkpoint.sources(find, choice)
-    found = described(sources)
-    sides = {name: entry.shape for name, entry in found.items()}
-    changed = checkpoint.changes_of(find, choice, sides).changes
-    held = held_of(found, checkpoint.keep_of(choice, CPU), 4, changed)
+    stored = checkpoint.stored(find, choice, CPU)
+    held = held_of(stored.found, stored.keep, 4, stored.merge.changes)
     assert held is not None
     model = loaded(here, lora=lora)
     assert held.whole == sum(tensor.nbytes for tensor in model.parameters())

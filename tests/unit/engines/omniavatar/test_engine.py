@@ -13,16 +13,17 @@ import torch
 
 from support import installation, omni_installation
 from talkhead.engines import Arrays, Chunk, Fitting, Frames, Inputs, Plan, Probe, Speaker
-from talkhead.engines.omniavatar import OmniAvatar, checkpoint, weighing
+from talkhead.engines.omniavatar import OmniAvatar, checkpoint
 from talkhead.engines.omniavatar.choice import Choice
 from talkhead.engines.omniavatar.options import Options
 from talkhead.engines.omniavatar.prepared import settings_of
 from talkhead.engines.omniavatar.transformer import OmniAvatarTransformer
 from talkhead.engines.settled import read
 from talkhead.errors import Code, TalkheadError
-from talkhead.models import sampling, wan_vae
+from talkhead.models import sampling, wan_vae, weighing
 from talkhead.models.estimates import Layout
 from talkhead.models.passes import Guidance
+from talkhead.weights import manifest
 
 WIDTH, HEIGHT, FRAMES = 48, 32, 60
 OPTIONS = Options(max_tokens=26, overlap=5)  # chunks of 17 frames
@@ -285,6 +286,19 @@ def test_prompts_that_were_encoded_need_no_encoder(
     assert "talkhead weights prompts" in caught.value.hint
 
 
+def test_its_set_holds_what_it_reads_and_no_more(engine: OmniAvatar, tmp_path: Path) -> None:
+    """A worker starts once a whole set is here: what nothing reads would keep it waiting."""
+    asked: set[str] = set()
+
+    def files(*names: str) -> tuple[Path, ...]:
+        asked.update(names)
+        return engine.supplies.files(*names)
+
+    fresh = OmniAvatar(replace(engine.supplies, files=files, prompts=(tmp_path,)))
+    ran(fresh, 5)
+    assert {file.id for file in manifest().sets["omniavatar"].files} <= asked
+
+
 def test_models_are_loaded_once_for_jobs_that_are_alike(
     engine: OmniAvatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +341,26 @@ def test_tiles_stay_as_the_job_began(engine: OmniAvatar, monkeypatch: pytest.Mon
     job = engine.prepare(given(9), plan, quiet)
     monkeypatch.undo()
     assert settings_of(read(job)).tiles is not None
+
+
+def test_a_short_tail_costs_less_and_leaves_what_is_before_as_it_was(engine: OmniAvatar) -> None:
+    short = options(short_tail=True)
+    whole, less = planned(engine, 20), planned(engine, 20, options=short)
+    assert (whole.windows, less.windows) == ((17, 17), (17, 9))
+    assert less.seconds < whole.seconds
+    assert planned(engine, 4, options=short).windows == (5,)
+    jobs = [
+        (plan, engine.prepare(given(20, options=kind), plan, quiet))
+        for plan, kind in ((whole, OPTIONS), (less, short))
+    ]
+    # the whole track is heard at once: were it shorter, every chunk would hear something else
+    assert np.array_equal(jobs[0][1]["speech"], jobs[1][1]["speech"])
+    (one, tail), (other, short_tail) = (made(engine, job, plan) for plan, job in jobs)
+    assert np.array_equal(one.frames, other.frames)
+    assert tail.frames.shape == short_tail.frames.shape
+    assert not np.array_equal(tail.frames, short_tail.frames)
+    (again,) = made(engine, jobs[1][1], less, other.state)
+    assert np.array_equal(again.frames, short_tail.frames)
 
 
 def test_a_chunk_has_to_be_longer_than_its_overlap(engine: OmniAvatar) -> None:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -56,6 +57,21 @@ def test_the_still_is_dropped_or_kept() -> None:
     assert kept == (Window(-1, 13, 0, 13), Window(7, 13, 5, 8))
     assert plan_windows(1, 13, 5) == (Window(-1, 13, 1, 1),)
     assert plan_windows(1, 13, 5, keep_still=True) == (Window(-1, 13, 0, 2),)
+
+
+@pytest.mark.parametrize(("size", "overlap"), SIZES)
+def test_a_short_tail_is_as_long_as_it_has_to_be(size: int, overlap: int) -> None:
+    for frames in range(1, 4 * size):
+        for keep_still in (False, True):
+            whole = plan_windows(frames, size, overlap, keep_still=keep_still)
+            *before, last = plan_windows(frames, size, overlap, keep_still=keep_still, shrink=True)
+            assert tuple(before) == whole[:-1]
+            assert replace(last, size=size) == whole[-1]
+            assert 5 <= last.size <= size
+            assert last.size % 4 == 1
+            assert 0 <= last.size - last.seen - last.fresh < 4
+    assert plan_windows(25, 105, shrink=True) == (Window(-1, 29, 1, 25),)
+    assert plan_windows(1, 105, keep_still=True, shrink=True) == (Window(-1, 5, 0, 2),)
 
 
 def test_both_timelines_hear_and_know_the_same() -> None:

@@ -1,17 +1,20 @@
-"""The engine under job.run: what runs out of memory midway, and what weights have to do with it."""
+"""Both engines on Wan 2.1 under job.run: what runs out of memory midway, and changed weights."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from support import installation
+from support import installation, omni_installation
 from support.harness import PORTRAITS, SPEECH, frames_digest
+from support.tinyavatar import TinyAvatar
 from support.tinytalk import TinyTalk
 from talkhead import job
-from talkhead.engines.infinitetalk import pipeline
+from talkhead.engines.infinitetalk import pipeline as talking
+from talkhead.engines.omniavatar import pipeline as moving
 from talkhead.errors import Code, TalkheadError
 from talkhead.request import Talk
 from talkhead.result import Result
@@ -20,31 +23,55 @@ from talkhead.settings import Settings
 from talkhead.validation import parse
 
 
+class Tiny(NamedTuple):
+    """An engine of a tiny size, at which windows have 17 frames, 5 of them the last one's."""
+
+    engine: type
+    installation: ModuleType
+    options: dict[str, int]
+    pipeline: ModuleType
+
+
+TINY = {
+    "infinitetalk": Tiny(TinyTalk, installation, {"window": 17, "motion_frames": 5}, talking),
+    "omniavatar": Tiny(TinyAvatar, omni_installation, {"max_tokens": 17, "overlap": 5}, moving),
+}
+
+
+@pytest.fixture(scope="module", params=TINY)
+def name(request: pytest.FixtureRequest) -> str:
+    given: str = request.param
+    return given
+
+
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> installation.Files:
-    return installation.write(tmp_path_factory.mktemp("weights"))
+def files(name: str, tmp_path_factory: pytest.TempPathFactory) -> installation.Files:
+    written: installation.Files = TINY[name].installation.write(tmp_path_factory.mktemp("weights"))
+    return written
 
 
 @pytest.fixture
-def runtime(files: installation.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+def runtime(
+    name: str, files: installation.Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Runtime:
     settings = Settings(store={"root": tmp_path / "out"}, jobs=tmp_path / "jobs")
     made = Runtime(settings, local_paths=True)
-    engine = TinyTalk(installation.supplies(files, tmp_path / "prompts"))
+    engine = TINY[name].engine(installation.supplies(files, tmp_path / "prompts"))
     monkeypatch.setattr(made, "engine", lambda _name: engine)
     return made
 
 
-def asked(key: str) -> Talk:
+def asked(name: str, key: str) -> Talk:
     request = parse(
         {
             "portrait": str(PORTRAITS / "woman_frontal_closed.png"),
             "speakers": [{"audio": str(SPEECH / "librivox_0870.wav")}],
-            "engine": "infinitetalk",
+            "engine": name,
             "quality": "draft",
             "size": "256x256",
             "max_frames": 110,
-            "options": {"window": 17, "motion_frames": 5},
-            "sampling": {"seed": 4},
+            "options": TINY[name].options,
+            "sampling": {"seed": 4, "steps": 2},
             "idempotency_key": key,
         }
     )
@@ -59,8 +86,9 @@ def frames(result: Result) -> tuple[int, str]:
 
 
 @pytest.fixture
-def seventh_window_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def seventh_window_fails(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run out of the GPU's memory once, when a segment is committed and another begun."""
+    pipeline = TINY[name].pipeline
     denoise, calls = pipeline.denoise, []
 
     def failing(*given: Any) -> Any:
@@ -73,24 +101,24 @@ def seventh_window_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("seventh_window_fails")
-def test_out_of_memory_midway_keeps_what_is_done(runtime: Runtime) -> None:
+def test_out_of_memory_midway_keeps_what_is_done(name: str, runtime: Runtime) -> None:
     with pytest.raises(TalkheadError) as caught:
-        job.run(asked("again"), runtime)
+        job.run(asked(name, "again"), runtime)
     assert caught.value.code is Code.OOM
     assert caught.value.job_id == "again"
-    again = job.run(asked("again"), runtime)
+    again = job.run(asked(name, "again"), runtime)
     assert again.segments is not None
     assert (again.segments.resumed, again.segments.total) == (1, 2)
-    assert frames(again) == frames(job.run(asked("whole"), runtime))
+    assert frames(again) == frames(job.run(asked(name, "whole"), runtime))
 
 
 @pytest.mark.usefixtures("seventh_window_fails")
-def test_other_weights_start_the_job_over(runtime: Runtime) -> None:
+def test_other_weights_start_the_job_over(name: str, runtime: Runtime) -> None:
     with pytest.raises(TalkheadError):
-        job.run(asked("key"), runtime)
-    engine: Any = runtime.engine("infinitetalk")
+        job.run(asked(name, "key"), runtime)
+    engine: Any = runtime.engine(name)
     engine.supplies = replace(engine.supplies, identity=lambda _files: "others")
-    result = job.run(asked("key"), runtime)
+    result = job.run(asked(name, "key"), runtime)
     assert result.segments is not None
     assert result.segments.resumed == 0
     assert any("the engine changed" in notice.message for notice in result.warnings)
