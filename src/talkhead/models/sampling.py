@@ -1,7 +1,6 @@
 """From noise to frames, step by step and window by window, as the Wan 2.1 models sample."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -72,7 +71,7 @@ def denoise(
 
 
 def collect(
-    pieces: Generator[Tensor], seen: int, fresh: int, overlap: int, pulse: Callable[[], None]
+    pieces: Iterator[Tensor], seen: int, fresh: int, overlap: int, pulse: Callable[[], None]
 ) -> tuple[Frames, Tensor | None]:
     """Return a window's new frames, and f32 (overlap, 3, h, w) of the last of them, or None.
 
@@ -81,14 +80,13 @@ def collect(
     """
     frames: list[Frames] = []
     last: list[Tensor] = []
-    with closing(pieces):  # a decoder carries gigabytes from piece to piece
-        for piece in pieces:
-            frames.append(levels(piece))
-            if overlap:
-                last = [torch.cat([*last, piece])[-overlap:]]
-            if sum(map(len, frames)) >= seen + fresh:
-                break
-            pulse()
+    for piece in pieces:
+        frames.append(levels(piece))
+        if overlap:
+            last = [torch.cat([*last, piece])[-overlap:]]
+        if sum(map(len, frames)) >= seen + fresh:
+            break
+        pulse()
     return np.concatenate(frames)[seen : seen + fresh], last[0] if last else None
 
 

@@ -5,7 +5,7 @@ share is made once (`ready`); what one window leaves to the next is the latents 
 so that a job goes on from a few megabytes of state.
 """
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -155,8 +155,11 @@ def decode(models: Models, job: Job, index: int, latents: Tensor, tick: Tick) ->
     windows, steps = job.inputs.windows, job.settings.steps
     seen, fresh = windows[index].seen, windows[index].fresh
     overlap = windows[index + 1].seen if index + 1 < len(windows) else 0
-    pieces = shown(models, job, latents)
-    frames, last = sampling.collect(pieces, seen, fresh, overlap, lambda: tick(steps, steps))
+    # The pieces have no name here: a decoder holds gigabytes for as long as anything refers to it
+    # (in Python 3.12.3 also once it is closed), and encoding comes next.
+    frames, last = sampling.collect(
+        shown(models, job, latents), seen, fresh, overlap, lambda: tick(steps, steps)
+    )
     prefix = None
     if last is not None:
         # the next window sees the frames as they are shown, in the job's colours
@@ -165,7 +168,7 @@ def decode(models: Models, job: Job, index: int, latents: Tensor, tick: Tick) ->
     return Made(frames, latents, prefix)
 
 
-def shown(models: Models, job: Job, latents: Tensor) -> Generator[Tensor]:
+def shown(models: Models, job: Job, latents: Tensor) -> Iterator[Tensor]:
     """Yield the frames of latents f32 (16, t, h, w) in order, f32 (n, 3, h, w) in 0..1.
 
     A few at a time, their colours held to the job's.

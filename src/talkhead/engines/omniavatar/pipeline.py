@@ -5,7 +5,7 @@ share is made once (`ready`); what one leaves to the next is the latents of its 
 a job goes on from a few megabytes of state.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -132,9 +132,10 @@ def decode(models: Models, job: Job, index: int, latents: Tensor, tick: Tick) ->
     windows, steps = job.inputs.windows, job.settings.steps
     span, last = windows[index], index + 1 == len(windows)
     overlap = 0 if last else span.start + span.size - windows[index + 1].start
-    pieces = shown(models, job, latents)
+    # The pieces have no name here: a decoder holds gigabytes for as long as anything refers to it
+    # (in Python 3.12.3 also once it is closed), and encoding comes next.
     frames, tail = sampling.collect(
-        pieces, span.seen, span.fresh, overlap, lambda: tick(steps, steps)
+        shown(models, job, latents), span.seen, span.fresh, overlap, lambda: tick(steps, steps)
     )
     left = None
     if tail is not None:
@@ -143,7 +144,7 @@ def decode(models: Models, job: Job, index: int, latents: Tensor, tick: Tick) ->
     return Made(frames, latents, left)
 
 
-def shown(models: Models, job: Job, latents: Tensor) -> Generator[Tensor]:
+def shown(models: Models, job: Job, latents: Tensor) -> Iterator[Tensor]:
     """Yield the frames of latents f32 (16, t, h, w) in order, f32 (n, 3, h, w) in 0..1.
 
     A few at a time; their colours are held to the picture's where that is asked for.
