@@ -66,3 +66,13 @@ def under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
         for name, value in tensors.items()
         if name.startswith(prefix)
     }
+
+
+def shown_video(tensors: dict[str, torch.Tensor], name: str) -> tuple[int, torch.Tensor]:
+    """Return every how many frames of a case's video are there, all of them or a third, and those.
+
+    The repository's copy has a third, for its size.
+    """
+    if f"{name}.video" in tensors:
+        return 1, tensors[f"{name}.video"]
+    return 3, tensors[f"{name}.video_every3"]

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from parity import goldens
-from parity.goldens import read, under
+from parity.goldens import read, shown_video, under
 from support import infinitetalk, official
 from talkhead.engines import Box, Bucket, Picture, choose_bucket
 from talkhead.engines.infinitetalk import conditioning, pipeline
@@ -193,8 +193,7 @@ def test_frames(models: Models, run: Run, name: str) -> None:
             pieces.append(frames[window.seen : window.seen + window.fresh])
             assert np.array_equal(made.frames, levels(pieces[-1]))
     video = torch.cat(pieces).transpose(0, 1) * 2 - 1
-    every = 1 if f"{name}.video" in TENSORS else 3
-    wanted = TENSORS[f"{name}.video" if every == 1 else f"{name}.video_every3"]
+    every, wanted = shown_video(TENSORS, name)
     assert apart(video[:, ::every], wanted) <= FRAMES
 
 
