@@ -301,14 +301,14 @@ def test_progress_is_told_while_bytes_come(pull: Puller) -> None:
 
     def say(event: str, **details: object) -> None:
         pull.said.append((event, details))
-        if event == "weights.progress":
+        if event == "weights.progress" and details["bytes"]:  # a slow machine tells of none first
             told.set()
             hold.release.set()
 
     pull.say = say  # type: ignore[method-assign]
     pull("big")
     assert told.is_set()
-    first = pull.events("weights.progress")[0]
+    first = next(event for event in pull.events("weights.progress") if event["bytes"])
     assert (first["set"], first["file"]) == ("big", "deep/big.bin")
     assert (first["bytes"], first["total"]) == (256_000, len(BIG))
     assert first["mb_s"] > 0
