@@ -261,6 +261,28 @@ def worker(
 
 
 @app.command(
+    epilog="Examples:\n\ntalkhead serve --port 8000\n\n"
+    "TALKHEAD_SERVER__TOKEN=… talkhead serve --host 0.0.0.0"
+)
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Where to listen; other than loopback needs a token.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Where to listen; 0: any free port.")] = None,
+    page: Annotated[bool, typer.Option(help="With the web page.")] = True,
+) -> None:
+    """Serve RunPod's paths and a web page from this machine, with a queue that survives."""
+    from talkhead import registry  # noqa: PLC0415
+    from talkhead.serve import local  # noqa: PLC0415
+
+    with local.failures(json=False):
+        registry.need("server")
+        from talkhead.serve import serving  # noqa: PLC0415
+
+        serving.serve(host, port, page=page)
+
+
+@app.command(
     epilog="Examples:\n\ntalkhead schema --out talkhead.schema.json\n\n"
     "talkhead schema --openapi --out openapi.json"
 )
