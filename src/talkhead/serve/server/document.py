@@ -16,8 +16,8 @@ REFUSALS = {
     "409": "not as things stand",
     "413": "too large",
     "415": "not a kind of file that is read",
-    "429": "too many requests; Retry-After says when to come again",
-    "503": "too much waits already, or something is missing here",
+    "429": "too many requests, or too many jobs wait; Retry-After says when to come again",
+    "503": "uploads take up all the room that they may",
 }
 
 

@@ -194,7 +194,7 @@ async def _submit(parts: Parts, wanted: Ticket) -> Entry:
     except ConflictError as error:
         raise RefusedError(409, error) from error
     except FullError as error:
-        raise RefusedError(503, error, {"Retry-After": "30"}) from error
+        raise RefusedError(429, error, {"Retry-After": "30"}) from error
 
 
 async def _entry(parts: Parts, job_id: str) -> Entry:
