@@ -30,13 +30,15 @@ def client(app: Any, **more: Any) -> TestClient:
 
 def small(**server: Any) -> TestClient:
     """Return a client of a guard with one page behind it."""
-    inner = Starlette(routes=[Route("/{rest:path}", lambda _: PlainTextResponse("in"), methods=["GET", "POST"])])
+    inner = Starlette(
+        routes=[Route("/{rest:path}", lambda _: PlainTextResponse("in"), methods=["GET", "POST"])]
+    )
     return client(Guard(inner, Server(**server)))
 
 
 @pytest.fixture
-def routes(tmp_path: Path) -> Iterator[tuple[TestClient, list[tuple[str, str]]]]:
-    """Yield a client of the whole server, and all methods and paths that it has."""
+def routes(tmp_path: Path) -> tuple[TestClient, list[tuple[str, str]]]:
+    """Return a client of the whole server, and all methods and paths that it has."""
     page = Mount("/", app=lambda *_: None)
     app = application(prepared(settings(tmp_path, token=TOKEN)))
     fastapi: Any = app
@@ -47,7 +49,7 @@ def routes(tmp_path: Path) -> Iterator[tuple[TestClient, list[tuple[str, str]]]]
         for route in _all(fastapi.router.routes)
         for method in sorted(getattr(route, "methods", None) or {"GET"})
     ]
-    yield client(app), found
+    return client(app), found
 
 
 def _all(routes: Any) -> Iterator[Any]:
@@ -156,7 +158,7 @@ def test_a_bucket_fills_again_and_forgets_old_callers(monkeypatch: pytest.Monkey
     assert len(bucket.left) == guard.CALLERS
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "studio.local"])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "studio.local"])
 def test_listening_for_others_needs_a_token(tmp_path: Path, host: str) -> None:
     with pytest.raises(TalkheadError, match="no token"):
         prepared(settings(tmp_path, host=host))
