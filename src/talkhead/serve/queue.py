@@ -66,6 +66,19 @@ _BODY = sa.select(bodies.c.body).where(bodies.c.id == sa.bindparam("key"))
 _WAITS = jobs.c.status == "IN_QUEUE"
 _RUNS = jobs.c.status == "IN_PROGRESS"
 _HAS_ENDED = jobs.c.status.in_(FINAL)
+_COUNTS = sa.select(jobs.c.status, sa.func.count()).group_by(jobs.c.status)
+_OWN = jobs.alias()
+_AHEAD = (
+    sa.select(sa.func.count())
+    .select_from(_OWN.join(jobs, _OWN.c.lane == jobs.c.lane))
+    .where(_OWN.c.id == sa.bindparam("key"), _OWN.c.status == "IN_QUEUE", _WAITS)
+    .where(
+        sa.or_(
+            jobs.c.priority > _OWN.c.priority,
+            sa.and_(jobs.c.priority == _OWN.c.priority, jobs.c.turn < _OWN.c.turn),
+        )
+    )
+)
 _LAST_TURN = sa.select(sa.func.coalesce(sa.func.max(jobs.c.turn), 0)).scalar_subquery()
 
 
@@ -225,21 +238,14 @@ class Queue:
 
     def counts(self) -> dict[Status, int]:
         """Return how many jobs there are of each status."""
-        query = sa.select(jobs.c.status, sa.func.count()).group_by(jobs.c.status)
         with self._database.reading() as db:
-            found = {row[0]: row[1] for row in db.execute(query)}
+            found = {row[0]: row[1] for row in db.execute(_COUNTS)}
         return {status: found.get(status, 0) for status in get_args(Status)}
 
     def ahead(self, key: str) -> int:
         """Return how many jobs of its lane wait before this one, 0 for one that does not wait."""
-        own = jobs.alias()
-        earlier = sa.or_(
-            jobs.c.priority > own.c.priority,
-            sa.and_(jobs.c.priority == own.c.priority, jobs.c.turn < own.c.turn),
-        )
-        mine = sa.and_(own.c.id == key, own.c.status == "IN_QUEUE", own.c.lane == jobs.c.lane)
         with self._database.reading() as db:
-            return _count(db, _WAITS, mine, earlier)
+            return db.execute(_AHEAD, {"key": key}).scalar_one()
 
     def _end_waiting(self, status: Ended, which: sa.ColumnElement[bool]) -> list[str]:
         with self._database.writing() as db:

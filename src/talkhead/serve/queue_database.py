@@ -5,7 +5,6 @@ SQLite file, or a lock of the very connection that it writes by.
 """
 
 import fcntl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,15 @@ VERSION = 1  # of the tables; a change of them raises it, and brings older ones 
 PATIENCE = 5.0  # seconds to wait for a server that has just been stopped
 PAUSE = 0.1  # seconds between two looks
 BUSY_MS = 10_000  # somebody's backup may hold the file this long
-READERS = 32  # the most threads that asyncio.to_thread has
+# As many as asyncio.to_thread has threads; there is nothing to roll back after a single read.
+READING: dict[str, Any] = {
+    "pool_size": 32,
+    "isolation_level": "AUTOCOMMIT",
+    "pool_reset_on_return": None,
+    "skip_autocommit_rollback": True,
+}
+# One, so that changes come one after the other.
+WRITING: dict[str, Any] = {"pool_size": 1, "max_overflow": 0}
 # first half of Postgres's advisory lock; the second is the schema that the tables lie in
 LOCK = int.from_bytes(b"talk")
 
@@ -68,7 +75,6 @@ class Database:
 
     reader: sa.Engine
     writer: sa.Engine
-    writes: threading.Lock
     held: BinaryIO | None  # the lock file, for SQLite
 
     @contextmanager
@@ -80,7 +86,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """Yield a connection whose changes all count once the block ends, or none of them."""
-        with self.writes, _answered(), self.writer.begin() as connection:
+        with _answered(), self.writer.begin() as connection:
             if self.held is not None:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")  # by itself sqlite3 would begin late
             yield connection
@@ -88,7 +94,7 @@ class Database:
     def shrink(self) -> None:
         """Give a SQLite file's free pages back to the disk."""
         if self.held is not None:
-            with self.writes, _answered(), self.writer.connect() as connection:
+            with _answered(), self.writer.connect() as connection:
                 # a step for each page; of a plain `execute` sqlite3 takes the first alone
                 connection.connection.cursor().executescript("PRAGMA incremental_vacuum")
 
@@ -109,8 +115,8 @@ def opened(url: str) -> Database:
     parsed = _parsed(url)
     is_file = parsed.get_backend_name() == "sqlite"
     reader, writer = _engines(parsed)  # they connect later
-    held = _hold_file(Path(str(parsed.database))) if is_file else None
-    database = Database(reader, writer, threading.Lock(), held)
+    held = _hold_file(Path(str(parsed.database)).resolve()) if is_file else None
+    database = Database(reader, writer, held)
     try:
         _prepare(database, parsed.render_as_string(hide_password=True))
     except BaseException:
@@ -137,8 +143,8 @@ def _parsed(url: str) -> sa.URL:
 
 def _engines(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
     if url.get_backend_name() == "sqlite":
-        reader = sa.create_engine(url, pool_size=READERS, isolation_level="AUTOCOMMIT")
-        writer = sa.create_engine(url, pool_size=1, max_overflow=0)
+        reader = sa.create_engine(url, **READING)
+        writer = sa.create_engine(url, **WRITING)
         sa.event.listen(reader, "connect", _set_up)
         sa.event.listen(writer, "connect", _set_up)
         sa.event.listen(writer, "connect", _set_up_file)
@@ -147,11 +153,15 @@ def _engines(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
     alive = "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
     settings: dict[str, Any] = {
         "pool_pre_ping": True,  # a restarted Postgres costs nobody an error
-        "connect_args": {"options": f"{url.query.get('options', '')} {alive}".strip()},
+        "connect_args": {
+            "options": f"{url.query.get('options', '')} {alive}".strip(),
+            "connect_timeout": url.query.get("connect_timeout", "10"),
+            "tcp_user_timeout": url.query.get("tcp_user_timeout", "15000"),  # ms without an answer
+        },
     }
     try:
-        reader = sa.create_engine(url, pool_size=READERS, isolation_level="AUTOCOMMIT", **settings)
-        writer = sa.create_engine(url, pool_size=1, max_overflow=0, **settings)
+        reader = sa.create_engine(url, **READING, **settings)
+        writer = sa.create_engine(url, **WRITING, **settings)
     except ImportError as error:
         raise TalkheadError(
             Code.UNSUPPORTED,
@@ -180,6 +190,7 @@ def _hold_file(file: Path) -> BinaryIO:
     """Return a queue file's lock, which the kernel frees when this process ends."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)  # bodies may hold credentials; SQLite's files beside it follow it
         lock = Path(f"{file}.lock").open("ab")  # noqa: SIM115 (held as long as the queue)
     except OSError as error:
         raise TalkheadError(

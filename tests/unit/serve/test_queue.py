@@ -403,6 +403,37 @@ def test_urls_of_another_kind_are_refused(bad: str) -> None:
     assert "secret" not in str(caught.value.to_dict())
 
 
+def test_postgres_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(TalkheadError, match="needs psycopg") as caught:
+        Queue.open("postgres://me:secret@127.0.0.1:9/db")
+    assert (caught.value.code, "postgres" in caught.value.hint) == (Code.UNSUPPORTED, True)
+
+
+def test_a_postgres_that_is_not_there() -> None:
+    with pytest.raises(TalkheadError, match="does not answer") as caught:
+        Queue.open("postgresql://me:secret@127.0.0.1:9/db")
+    assert (caught.value.code, caught.value.retryable) == (Code.CAPACITY, True)
+    assert "secret" not in str(caught.value.to_dict())
+
+
+def test_only_the_owner_reads_a_queue_file(tmp_path: Path) -> None:
+    queue = Queue.open(f"sqlite:///{tmp_path}/queue.db")
+    submit(queue, "a")
+    files = [file for file in tmp_path.iterdir() if not file.name.endswith(".lock")]
+    assert len(files) == 3  # with its log and index
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    queue.close()
+
+
+def test_a_file_under_two_names_is_one_queue(tmp_path: Path, impatient: None) -> None:
+    queue = Queue.open(f"sqlite:///{tmp_path}/queue.db")
+    (tmp_path / "other.db").symlink_to("queue.db")
+    with pytest.raises(TalkheadError, match="another server"):
+        Queue.open(f"sqlite:///{tmp_path}/other.db")
+    queue.close()
+
+
 def test_a_file_that_is_no_database(tmp_path: Path, impatient: None) -> None:
     file = tmp_path / "queue.db"
     file.write_text("something else entirely " * 100)
