@@ -4,16 +4,16 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from importlib.util import find_spec
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from talkhead import registry, settings
 from talkhead.errors import Code, TalkheadError
 from talkhead.serve import fitness, logs
-from talkhead.serve.server import application, prepared
+from talkhead.serve.server import application, page_only, prepared
+from talkhead.serve.ui import Site, installed
+from talkhead.setting_groups import Server
 from talkhead.settings import Settings
 
 BACKLOG = 2048
@@ -26,17 +26,29 @@ def serve(host: str | None, port: int | None, *, page: bool = True) -> None:
     found = settings.load(aliases=True)
     found = found.model_copy(update={"server": found.server.model_copy(update=asked)})
     fitness.refuse_unknown_families(found)
-    with listening(found) as sock:
-        run(found, sock, page=_page(found, sock) if page else None)
-
-
-def run(found: Settings, sock: socket.socket, page: Callable[[FastAPI], None] | None) -> None:
-    """Serve on a socket that listens already."""
-    logs.setup(found, sys.stderr)
     if found.engine == "auto":
         _say("note: TALKHEAD_ENGINE is not set; here `engine: auto` is the draft engine")
         found = found.model_copy(update={"engine": "draft"})
-    app = application(prepared(found), page)
+    found = prepared(found)
+    if page and not installed():
+        _say(f"note: there is no web page without gradio: {registry.install('ui')}")
+        page = False
+    with listening(found.server) as sock:
+        site = Site(_own(sock), _token(found.server), same_origin=True) if page else None
+        run(application(found, site), found, sock)
+
+
+def show(endpoint: str, key: str | None, port: int) -> None:
+    """Serve the page alone on this machine, for a server or endpoint elsewhere."""
+    registry.need("ui")
+    found = settings.load()
+    with listening(Server(port=port)) as sock:
+        run(page_only(Site(endpoint, key, choose=True)), found, sock)
+
+
+def run(app: ASGIApp, found: Settings, sock: socket.socket) -> None:
+    """Serve an application on a socket that listens already."""
+    logs.setup(found, sys.stderr)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -52,9 +64,9 @@ def run(found: Settings, sock: socket.socket, page: Callable[[FastAPI], None] | 
     asyncio.run(uvicorn.Server(config).serve(sockets=[sock]))
 
 
-def listening(found: Settings) -> socket.socket:
+def listening(server: Server) -> socket.socket:
     """Return a socket that listens where the settings say, or raise E_INPUT_VALIDATION."""
-    host, port = found.server.host, found.server.port
+    host, port = server.host, server.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -77,11 +89,16 @@ def address(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _page(_found: Settings, _sock: socket.socket) -> Callable[[FastAPI], None] | None:
-    if find_spec("gradio") is None:
-        _say(f"note: there is no web page without gradio: {registry.install('ui')}")
-        return None
-    return None  # the page is mounted here
+def _own(sock: socket.socket) -> str:
+    """Return the URL under which this machine reaches a socket of its own."""
+    any_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared, not listened on)
+    host, port = sock.getsockname()[:2]
+    host = any_host.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _token(server: Server) -> str | None:
+    return server.token.get_secret_value() if server.token is not None else None
 
 
 def _say(text: str) -> None:

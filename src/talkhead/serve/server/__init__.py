@@ -7,7 +7,7 @@ guard ── routes ──> dispatcher ──> queue   (order, ends)
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from talkhead import __version__
 from talkhead.errors import Code, TalkheadError
+from talkhead.report import naming
 from talkhead.serve import logs
 from talkhead.serve.answering import Answer
 from talkhead.serve.dispatch import Dispatcher
@@ -31,11 +32,11 @@ from talkhead.serve.server.guard import LOOPBACK, Guard
 from talkhead.serve.server.metrics import Clock, Metrics
 from talkhead.serve.server.refusals import Json, RefusedError, refused, reply, reply_error
 from talkhead.serve.server.routes import Parts, router
+from talkhead.serve.ui import Site, mounted
+from talkhead.setting_groups import Server
 from talkhead.settings import Local, Settings
 
 UPLOADS_S = 3600.0  # between two looks at old uploads
-
-Page = Callable[[FastAPI], None]  # mounts the web page; slow
 
 
 def prepared(settings: Settings) -> Settings:
@@ -59,8 +60,11 @@ def prepared(settings: Settings) -> Settings:
     return settings.model_copy(update=changed)
 
 
-def application(settings: Settings, page: Page | None = None) -> ASGIApp:
-    """Return the server for `prepared` settings; work begins and ends with its lifespan."""
+def application(settings: Settings, site: Site | None = None) -> ASGIApp:
+    """Return the server for `prepared` settings; work begins and ends with its lifespan.
+
+    `site` is what its web page needs to know; without one there is none.
+    """
     metrics = Metrics()
     queue = Queue.open(_place(settings))
     pool = Pool(settings)
@@ -76,14 +80,12 @@ def application(settings: Settings, page: Page | None = None) -> ASGIApp:
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await dispatcher.start()
-        beside = [asyncio.create_task(_sweeping(uploads))]
-        if page is not None:
-            beside.append(asyncio.create_task(_mounted(app, page)))
+        sweeping = asyncio.create_task(_sweeping(uploads))
         try:
-            yield
+            async with page(app, site):
+                yield
         finally:
-            for task in beside:
-                task.cancel()
+            sweeping.cancel()
             await dispatcher.close()
             await asyncio.to_thread(queue.close)
 
@@ -123,6 +125,47 @@ class Endpoint:
         await self._app(scope, receive, send)
 
 
+def page_only(site: Site) -> ASGIApp:
+    """Return an application that is the page alone, for a server or endpoint elsewhere."""
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        async with page(app, site):
+            yield
+
+    app = FastAPI(openapi_url=None, lifespan=life)
+    app.add_middleware(Guard, settings=Server())
+    return app
+
+
+@asynccontextmanager
+async def page(app: FastAPI, site: Site | None) -> AsyncIterator[None]:
+    """Have the page there inside the block; it loads aside, as it takes seconds.
+
+    A page that does not load is logged, and the server goes on without it.
+    """
+    if site is None:
+        yield
+        return
+    over = asyncio.Event()
+
+    async def hold() -> None:
+        try:
+            with naming(None):
+                async with mounted(app, site):
+                    logs.event("server.page")
+                    await over.wait()
+        except TalkheadError as error:
+            logs.failure(error, name="server.page")
+
+    task = asyncio.create_task(hold())
+    try:
+        yield
+    finally:
+        over.set()
+        await task
+
+
 def _place(settings: Settings) -> str:
     """Return the URL of the queue's database."""
     if settings.server.queue is not None:
@@ -130,16 +173,6 @@ def _place(settings: Settings) -> str:
     root = files.folder(settings)
     root.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{(root / 'queue.sqlite').absolute()}"
-
-
-async def _mounted(app: FastAPI, page: Page) -> None:
-    """Load the page aside: it takes seconds, and the port is open meanwhile."""
-    try:
-        await asyncio.to_thread(page, app)
-    except Exception as error:  # noqa: BLE001 (the server goes on without its page, and says so)
-        logs.event("server.page", level="error", why=f"{type(error).__name__}: {error}")
-        return
-    logs.event("server.page", level="info")
 
 
 async def _sweeping(uploads: files.Uploads) -> None:
