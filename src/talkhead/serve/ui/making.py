@@ -1,0 +1,286 @@
+"""What happens on the page "Create": plan, faces, preview, make, follow, cancel, again."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+from PIL import Image, ImageOps
+
+from talkhead.errors import TalkheadError
+from talkhead.serve.client import Client
+from talkhead.serve.ui import asking, html, stage, telling
+from talkhead.serve.ui.asking import Asked
+from talkhead.serve.ui.form import Form
+from talkhead.serve.ui.site import Site, local
+from talkhead.serve.ui.stage import Stage, Updates
+
+Json = dict[str, Any]
+Event = dict[str, Any]
+
+# Quiet: no spinner over the form; `private`: none of it is an API.
+QUIET: Json = {"show_progress": "hidden", "api_visibility": "private"}
+RAW: Json = {"preprocess": False}  # files as they were dropped, not as Gradio would convert them
+
+
+def wire(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> None:
+    """Connect form and stage to the server."""
+    _planning(site, form, beside, place, ability)
+    _choosing(form, beside)
+    _making(site, form, beside, place, ability)
+    _hearing(site, form, place)
+
+
+def _planning(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> None:
+    inputs = [place, ability, beside.price, *form.inputs]
+
+    def plan(place: Json, ability: Json, price: float | None, *values: Any) -> Updates:
+        return planned(site, beside, place, price, asking.asked(values))
+
+    def plan_by_itself(place: Json, ability: Json, price: float | None, *values: Any) -> Updates:
+        form_now = asking.asked(values)
+        if ability.get("ours") or form_now.missing:
+            return planned(site, beside, place, price, form_now)
+        return {beside.plan: ""}  # a dry run would wake a GPU that costs money
+
+    outputs = [beside.plan, beside.faces, beside.found, beside.price]
+    gr.on(
+        form.changes, plan_by_itself, inputs, outputs, trigger_mode="always_last", **QUIET, **RAW
+    )
+    form.plan.click(plan, inputs, outputs, **QUIET, **RAW)
+    beside.price.change(
+        lambda found, price: _plan_of(found, price), [beside.found, beside.price], beside.plan, **QUIET
+    )
+
+
+def planned(
+    site: Site, beside: Stage, place: Json, price: float | None, form: Asked
+) -> Updates:
+    """Return the plan of a form, and its picture with faces."""
+    picture = _picture_of(form)
+    if form.missing:
+        found = {"picture": picture}
+        shown = html.note(f"{form.missing} to see the plan.") if picture else ""
+        return {beside.plan: shown, beside.found: found, beside.faces: _faces(found, form)}
+    try:
+        with site.open(place) as client:
+            wanted = asking.payload(form, lambda file: site.refer(client, file))
+            made = client.runsync(asking.planned(wanted))
+    except TalkheadError as error:
+        found = {"picture": picture}
+        shown = html.trouble(telling.trouble(error))
+        return {beside.plan: shown, beside.found: found, beside.faces: _faces(found, form)}
+    found = {"picture": picture, "plan": made.get("plan"), "warnings": made.get("warnings")}
+    return {
+        beside.plan: _plan_of(found, price),
+        beside.found: found,
+        beside.faces: _faces(found, form),
+        beside.price: gr.Number(visible=True),
+    }
+
+
+def _plan_of(found: Json, price: float | None) -> str:
+    if not found.get("plan"):
+        return ""
+    warnings = telling.warnings(found.get("warnings") or ())
+    return html.plan(telling.plan(found["plan"], price), warnings)
+
+
+def _picture_of(form: Asked) -> Json | None:
+    """Return the portrait's link and its size upright, or None where the browser shows it better."""
+    if form.kind == "video" or not form.portrait:
+        return None
+    path = str(form.portrait["path"])
+    try:
+        with Image.open(path) as picture:
+            width, height = ImageOps.exif_transpose(picture).size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # what it is, the server says
+    return {"link": local(path), "size": (width, height)}
+
+
+def _faces(found: Json, form: Asked) -> str:
+    faces = (found.get("plan") or {}).get("faces") or []
+    return _drawn(found, faces, dict(form.boxes or {}), form.two)
+
+
+def _drawn(found: Json, faces: Sequence[Json], boxes: Json, two: bool) -> str:
+    picture = found.get("picture")
+    if not picture or not (faces or two):
+        return ""
+    return html.picture(picture["link"], tuple(picture["size"]), faces, boxes, two)
+
+
+def _choosing(form: Form, beside: Stage) -> None:
+    """Connect what chooses faces for two speakers."""
+    boxes, two = form.fields["boxes"], form.fields["two"]
+
+    def toggle(two: bool, found: Json, boxes: Json) -> Updates:
+        faces = (found.get("plan") or {}).get("faces") or []
+        return {
+            form.second: gr.Group(visible=two),
+            beside.speaker: gr.Radio(visible=two),
+            beside.clear: gr.Button(visible=two),
+            beside.faces: _drawn(found, faces, boxes, two),
+        }
+
+    def pick(found: Json, boxes: Json, speaker: int, event: gr.EventData) -> Updates:
+        faces = (found.get("plan") or {}).get("faces") or []
+        boxes, speaker = picked(boxes, int(speaker), event._data, faces)
+        return {
+            boxes_state: boxes,
+            beside.speaker: speaker,
+            beside.faces: _drawn(found, faces, boxes, True),
+        }
+
+    boxes_state = boxes
+    shown = [form.second, beside.speaker, beside.clear, beside.faces]
+    two.change(toggle, [two, beside.found, boxes], shown, **QUIET)
+    beside.faces.click(
+        pick, [beside.found, boxes, beside.speaker], [boxes, beside.speaker, beside.faces], **QUIET
+    )
+    beside.clear.click(
+        lambda found: ({}, 0, _drawn(found, (found.get("plan") or {}).get("faces") or [], {}, True)),
+        beside.found,
+        [boxes, beside.speaker, beside.faces],
+        **QUIET,
+    )
+    form.fields["portrait"].clear(lambda: {}, None, boxes, **QUIET)
+    form.fields["portrait"].upload(lambda: {}, None, boxes, **QUIET)
+
+
+def picked(
+    boxes: Json, speaker: int, event: Event, faces: Sequence[Json]
+) -> tuple[Json, int]:
+    """Return the boxes after a click, and the speaker whose turn it is then.
+
+    A click on a face gives it to the speaker; two clicks beside one are corners of a box.
+    """
+    kept = {name: box for name, box in boxes.items() if name != "corner"}
+    if event.get("do") == "face":
+        at = int(event["at"])
+        box = list(faces[at]["box"]) if at < len(faces) else None
+    elif corner := boxes.get("corner"):
+        xs, ys = sorted((corner[0], event["x"])), sorted((corner[1], event["y"]))
+        wide = xs[1] - xs[0] >= 4 and ys[1] - ys[0] >= 4  # pixels; less is a double click
+        box = [xs[0], ys[0], xs[1], ys[1]] if wide else None
+    else:
+        return {**kept, "corner": [event["x"], event["y"]]}, speaker
+    if box is None:
+        return kept, speaker
+    return {**kept, str(speaker): box}, 1 - speaker
+
+
+def _making(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> None:
+    """Connect the buttons that start, follow and end a job."""
+    outputs = [
+        beside.job, beside.kept, beside.timer, beside.board, beside.screen, beside.sheet,
+        beside.announce, beside.cancel, beside.retry, beside.again,
+    ]  # fmt: skip
+
+    def make(place: Json, ability: Json, *values: Any) -> Updates:
+        def work(client: Client) -> Updates:
+            wanted = asking.payload(asking.asked(values), lambda file: site.refer(client, file))
+            return started(beside, client, wanted, ability)
+
+        return _tried(site, beside, place, work)
+
+    def retry(place: Json, ability: Json, job: Json) -> Updates:
+        def work(client: Client) -> Updates:
+            if job.get("id"):
+                client.retry(job["id"])
+                return _begun(beside, {**job, "ended": False, "windows": 0})
+            return started(beside, client, job["payload"], ability)
+
+        return _tried(site, beside, place, work)
+
+    def cancel(place: Json, job: Json) -> Updates:
+        def work(client: Client) -> Updates:
+            client.cancel(job["id"])
+            return stage.looked(beside, site, client, job)
+
+        return _tried(site, beside, place, work) if job.get("id") else {}
+
+    def tick(place: Json, job: Json) -> Updates:
+        if not job.get("id") or job.get("ended"):
+            return {beside.timer: gr.Timer(active=False)}
+        return _tried(site, beside, place, lambda client: stage.looked(beside, site, client, job))
+
+    form.make.click(make, [place, ability, *form.inputs], outputs, **QUIET, **RAW).then(
+        None, js="() => window.thShow('th-screen')", api_visibility="private"
+    )
+    beside.retry.click(retry, [place, ability, beside.job], outputs, **QUIET)
+    beside.cancel.click(cancel, [place, beside.job], outputs, **QUIET)
+    beside.timer.tick(tick, [place, beside.job], outputs, trigger_mode="once", **QUIET)
+    _previewing(site, form, beside, place)
+
+
+def started(beside: Stage, client: Client, wanted: Json, ability: Json) -> Updates:
+    """Queue a request, and return what to show of it."""
+    begun = client.run(wanted)
+    job = {"id": begun["id"], "payload": wanted, "partial": bool(ability.get("ours"))}
+    return _begun(beside, job)
+
+
+def _begun(beside: Stage, job: Json) -> Updates:
+    waiting = telling.Moment("Starting", 0.0, "", 0)
+    return {
+        beside.job: job,
+        beside.kept: job["id"],
+        beside.timer: gr.Timer(active=True),
+        beside.board: html.progress(waiting),
+        beside.screen: html.empty("The first seconds will be here soon."),
+        beside.sheet: "",
+        beside.announce: "Started.",
+        beside.cancel: gr.Button(visible=True),
+        beside.retry: gr.Button(visible=False),
+        beside.again: gr.Button(visible=False),
+    }
+
+
+def _tried(site: Site, beside: Stage, place: Json, work: Callable[[Client], Updates]) -> Updates:
+    """Do it with a client; return its updates, or the trouble."""
+    try:
+        with site.open(place) as client:
+            return work(client)
+    except TalkheadError as error:
+        return stage.failed(beside, error)
+
+
+def _previewing(site: Site, form: Form, beside: Stage, place: Any) -> None:
+    def preview(place: Json, found: Json, *values: Any) -> str:
+        seconds = (found.get("plan") or {}).get("seconds")
+        try:
+            with site.open(place) as client:
+                wanted = asking.payload(asking.asked(values), lambda file: site.refer(client, file))
+                made = client.runsync(asking.preview(wanted, seconds))
+                video = next(item for item in made["outputs"] if item["kind"] == "video")
+                player = html.video(site.link(client, video), label="Draft preview", key="draft")
+        except TalkheadError as error:
+            return html.trouble(telling.trouble(error))
+        return html.captioned(player, "Draft preview: the first seconds, on the draft engine")
+
+    inputs = [place, beside.found, *form.inputs]
+    form.preview.click(
+        lambda: html.note("Making the preview …"), None, beside.draft, **QUIET
+    ).then(preview, inputs, beside.draft, **QUIET, **RAW)
+
+
+def _hearing(site: Site, form: Form, place: Any) -> None:
+    """Connect the buttons that let a voice be heard, and the tabs of each speaker."""
+
+    def hear(place: Json, *values: Any) -> str:
+        voice = asking.Voice(**dict(zip(asking.VOICE_FIELDS, ("text", *values[1:]), strict=True)))
+        try:
+            with site.open(place) as client:
+                made = client.runsync(asking.spoken(voice))
+                sound = next(item for item in made["outputs"] if item["kind"] == "audio")
+                return html.audio(site.link(client, sound), "The voice")
+        except TalkheadError as error:
+            return html.trouble(telling.trouble(error))
+
+    for speaker in form.speakers:
+        fields = [speaker.fields[name] for name in asking.VOICE_FIELDS]
+        speaker.preview.click(hear, [place, *fields], speaker.heard, **QUIET, **RAW)
+        recording, written = speaker.tabs
+        recording.select(lambda: "recording", None, speaker.fields["mode"], **QUIET)
+        written.select(lambda: "text", None, speaker.fields["mode"], **QUIET)
