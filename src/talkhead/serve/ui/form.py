@@ -128,12 +128,13 @@ def _speaker(number: int) -> Speaking:
                 editable=False,
                 buttons=[],
             )
-            transcript = gr.Textbox(
-                label=f"Its words{whose}, if you have them",
-                info="They make the lips exact.",
-                lines=1,
-                max_lines=6,
-            )
+            with gr.Accordion(f"I have its words{whose}", open=False):
+                transcript = gr.Textbox(
+                    label=f"Words of the recording{whose}",
+                    info="They make the lips exact.",
+                    lines=2,
+                    max_lines=8,
+                )
         with gr.Tab("Text") as written:
             text = gr.Textbox(
                 label=f"What to say{whose}", lines=3, max_lines=12, elem_id=f"th-text-{number}"

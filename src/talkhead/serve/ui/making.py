@@ -31,45 +31,46 @@ def wire(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> Non
 
 
 def _planning(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> None:
-    inputs = [place, ability, beside.price, *form.inputs]
+    inputs = [place, ability, beside.job, beside.price, *form.inputs]
 
-    def plan(place: Json, ability: Json, price: float | None, *values: Any) -> Updates:
-        return planned(site, beside, place, price, asking.asked(values))
+    def plan(place: Json, _: Json, job: Json, price: float | None, *values: Any) -> Updates:
+        return planned(site, beside, place, price, asking.asked(values)) | _room(beside, job)
 
-    def plan_by_itself(place: Json, ability: Json, price: float | None, *values: Any) -> Updates:
+    def by_itself(place: Json, known: Json, job: Json, price: float | None, *values: Any) -> Updates:
         form_now = asking.asked(values)
-        if ability.get("ours") or form_now.missing:
-            return planned(site, beside, place, price, form_now)
+        if known.get("ours") or form_now.missing:
+            return plan(place, known, job, price, *values)
         return {beside.plan: ""}  # a dry run would wake a GPU that costs money
 
-    outputs = [beside.plan, beside.faces, beside.found, beside.price]
-    gr.on(
-        form.changes, plan_by_itself, inputs, outputs, trigger_mode="always_last", **QUIET, **RAW
-    )
+    outputs = [beside.plan, beside.faces, beside.found, beside.price, beside.planning, beside.screen]
+    gr.on(form.changes, by_itself, inputs, outputs, trigger_mode="always_last", **QUIET, **RAW)
     form.plan.click(plan, inputs, outputs, **QUIET, **RAW)
-    beside.price.change(
-        lambda found, price: _plan_of(found, price), [beside.found, beside.price], beside.plan, **QUIET
-    )
+    priced = [beside.found, beside.price]
+    beside.price.change(_plan_of, priced, beside.plan, **QUIET)
 
 
-def planned(
-    site: Site, beside: Stage, place: Json, price: float | None, form: Asked
-) -> Updates:
+def _room(beside: Stage, job: Json) -> Updates:
+    """Show the plan where no job is running; before the first job it has the whole stage."""
+    if job.get("id") and not job.get("ended"):
+        return {}
+    shown: Updates = {beside.planning: gr.Column(visible=True)}
+    return shown if job.get("id") else shown | {beside.screen: ""}
+
+
+def planned(site: Site, beside: Stage, place: Json, price: float | None, form: Asked) -> Updates:
     """Return the plan of a form, and its picture with faces."""
-    picture = _picture_of(form)
+    found: Json = {"picture": _picture_of(form)}
     if form.missing:
-        found = {"picture": picture}
-        shown = html.note(f"{form.missing} to see the plan.") if picture else ""
+        shown = html.empty(f"{form.missing} to see the plan.")
         return {beside.plan: shown, beside.found: found, beside.faces: _faces(found, form)}
     try:
         with site.open(place) as client:
             wanted = asking.payload(form, lambda file: site.refer(client, file))
             made = client.runsync(asking.planned(wanted))
     except TalkheadError as error:
-        found = {"picture": picture}
         shown = html.trouble(telling.trouble(error))
         return {beside.plan: shown, beside.found: found, beside.faces: _faces(found, form)}
-    found = {"picture": picture, "plan": made.get("plan"), "warnings": made.get("warnings")}
+    found |= {"plan": made.get("plan"), "warnings": made.get("warnings")}
     return {
         beside.plan: _plan_of(found, price),
         beside.found: found,
@@ -172,10 +173,7 @@ def picked(
 
 def _making(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> None:
     """Connect the buttons that start, follow and end a job."""
-    outputs = [
-        beside.job, beside.kept, beside.timer, beside.board, beside.screen, beside.sheet,
-        beside.announce, beside.cancel, beside.retry, beside.again,
-    ]  # fmt: skip
+    outputs = stage.outputs(beside)
 
     def make(place: Json, ability: Json, *values: Any) -> Updates:
         def work(client: Client) -> Updates:
@@ -234,6 +232,7 @@ def _begun(beside: Stage, job: Json) -> Updates:
         beside.cancel: gr.Button(visible=True),
         beside.retry: gr.Button(visible=False),
         beside.again: gr.Button(visible=False),
+        beside.planning: gr.Column(visible=False),
     }
 
 

@@ -1,6 +1,5 @@
 """The page: two or three tabs, laid out and connected. Importing it loads Gradio, which takes seconds."""
 
-import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -100,6 +99,9 @@ def _theme() -> Any:
         block_shadow="none",
         border_color_primary="#dde3e0",
         border_color_primary_dark="#313b38",
+        input_border_width="1px",
+        input_border_color="#cfd7d4",
+        input_border_color_dark="#3b4744",
         input_background_fill="#ffffff",
         input_background_fill_dark="#141a19",
         input_placeholder_color="#66736e",
@@ -181,8 +183,7 @@ def _open(
         found |= opening.reached(site, form, at, ability)
         return found | opening.found_again(site, beside, at, job_id)
 
-    shown = [beside.job, beside.kept, beside.timer, beside.board, beside.screen, beside.sheet,
-             beside.announce, beside.cancel, beside.retry, beside.again]  # fmt: skip
+    shown = stages.outputs(beside)
     typed = list(server[:2]) if server else []
     blocks.load(
         load, [beside.kept, price_kept, *typed], [place, beside.price, *known, *shown],
@@ -234,8 +235,7 @@ def _follow(site: Site, beside: Stage, place: Any, follow: Any, tabs: Any) -> No
         shown = opening.found_again(site, beside, place, job_id)
         return shown | {beside.kept: job_id, follow: "", tabs: gr.Tabs(selected="create")}
 
-    outputs = [beside.job, beside.kept, beside.timer, beside.board, beside.screen, beside.sheet,
-               beside.announce, beside.cancel, beside.retry, beside.again, follow, tabs]  # fmt: skip
+    outputs = [*stages.outputs(beside), follow, tabs]
     follow.change(watch, [place, follow], outputs, **QUIET)
 
 
@@ -257,7 +257,3 @@ def _remember(beside: Stage, session: Any) -> None:
         return [*(old for old in session if old["id"] != job["id"]), entry]
 
     beside.job.change(kept, [beside.job, session], session, **QUIET)
-
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)

@@ -28,6 +28,7 @@ class Stage:
     announce: Any  # for screen readers
     sheet: Any  # what belongs to a finished video
     draft: Any
+    planning: Any  # the column of plan and faces
     plan: Any
     speaker: Any  # who gets the face that is clicked
     faces: Any
@@ -53,6 +54,16 @@ def create() -> Stage:
         again = gr.Button("Use these settings again", visible=False, elem_id="th-again")
     sheet = gr.HTML("", elem_id="th-sheet")
     draft = gr.HTML("", elem_id="th-draft")
+    with gr.Column(elem_id="th-planning") as planning:
+        speaker, faces, clear, plan, price = _planning()
+    return Stage(
+        screen, board, announce, sheet, draft, planning, plan, speaker, faces, clear, price, cancel,
+        retry, again, gr.Timer(TICK_S, active=False), gr.State({}),
+        gr.BrowserState("", storage_key="talkhead-job", secret="talkhead"), gr.State({}),
+    )  # fmt: skip
+
+
+def _planning() -> tuple[Any, ...]:
     speaker = gr.Radio(
         [("Speaker 1", 0), ("Speaker 2", 1)],
         value=0,
@@ -71,11 +82,15 @@ def create() -> Stage:
         visible=False,
         elem_id="th-price",
     )
-    return Stage(
-        screen, board, announce, sheet, draft, plan, speaker, faces, clear, price, cancel, retry,
-        again, gr.Timer(TICK_S, active=False), gr.State({}),
-        gr.BrowserState("", storage_key="talkhead-job", secret="talkhead"), gr.State({}),
-    )  # fmt: skip
+    return speaker, faces, clear, plan, price
+
+
+def outputs(stage: Stage) -> list[Any]:
+    """Return the components that change as a job goes on."""
+    return [
+        stage.job, stage.kept, stage.timer, stage.board, stage.screen, stage.sheet, stage.announce,
+        stage.cancel, stage.retry, stage.again, stage.planning,
+    ]  # fmt: skip
 
 
 def looked(stage: Stage, site: Site, client: Client, job: Json) -> Updates:
@@ -104,6 +119,7 @@ def running(stage: Stage, site: Site, client: Client, job: Json, body: Mapping[s
         stage.board: html.progress(now),
         stage.timer: gr.Timer(active=True),
         stage.cancel: gr.Button(visible=True),
+        stage.planning: gr.Column(visible=False),
     }
     if now.spoken != job.get("said"):
         shown[stage.announce] = html.esc(now.spoken)
@@ -127,6 +143,7 @@ def finished(stage: Stage, site: Site, client: Client, job: Json, made: Json) ->
         stage.cancel: gr.Button(visible=False),
         stage.retry: gr.Button(visible=False),
         stage.again: gr.Button(visible=bool(job.get("payload"))),
+        stage.planning: gr.Column(visible=False),
         stage.timer: gr.Timer(active=False),
         stage.job: {**job, "seed": made.get("seed")},
     }

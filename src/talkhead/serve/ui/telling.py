@@ -120,7 +120,9 @@ def size(count: float) -> str:
     """Return bytes as people say them."""
     if count < 1e6:
         return f"{count / 1e3:.0f} kB"
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+    if count < 1e9:
+        return f"{count / 1e6:.1f} MB" if count < 1e7 else f"{count / 1e6:.0f} MB"
+    return f"{count / 1e9:.1f} GB"
 
 
 def cost(seconds: float, price: float | None) -> str:
