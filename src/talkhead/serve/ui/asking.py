@@ -53,10 +53,10 @@ class Asked:
     fps: str | None = None
     fit: str | None = None
     thumbnail: bool = True
-    steps: float | None = None
-    text_guidance: float | None = None
-    audio_guidance: float | None = None
-    shift: float | None = None
+    steps: str | None = None
+    text_guidance: str | None = None
+    audio_guidance: str | None = None
+    shift: str | None = None
     seed: str | None = None
     offload: str | None = None
     options: Mapping[str, Any] | None = None
@@ -120,7 +120,7 @@ def payload(form: Asked, refer: Refer) -> Payload:
             "quality": form.quality,
             "prompt": form.prompt,
             "negative_prompt": form.negative_prompt,
-            "fps": form.fps,
+            "fps": (form.fps or "").strip(),
             "fit": form.fit if form.fit != "crop" else None,
             "options": _options(form),
             "sampling": _sampling(form),
@@ -182,19 +182,21 @@ def _options(form: Asked) -> Payload | None:
 
 
 def _sampling(form: Asked) -> Payload:
-    steps = int(form.steps) if form.steps is not None else None
-    seed = (form.seed or "").strip()
-    if seed and not seed.removeprefix("-").isdigit():
-        raise TalkheadError(Code.INPUT, "The seed is a whole number", fields=["sampling.seed"])
-    return _set(
-        {
-            "steps": steps,
-            "text_guidance": form.text_guidance,
-            "audio_guidance": form.audio_guidance,
-            "shift": form.shift,
-            "seed": int(seed) if seed else None,
-        }
-    )
+    sampling = {name: number(getattr(form, name), f"sampling.{name}") for name in SAMPLING}
+    return _set({**sampling, "seed": number(form.seed, "sampling.seed")})
+
+
+def number(typed: str | None, field: str) -> int | float | None:
+    """Return a number that was typed, whole where it can be; None where nothing was."""
+    word = (typed or "").strip().replace(",", ".")
+    if not word:
+        return None
+    try:
+        return int(word) if word.lstrip("-").isdigit() else float(word)
+    except ValueError:
+        name = field.rpartition(".")[2].replace("_", " ")
+        problem = f"{name}: {word[:20]!r} is not a number"
+        raise TalkheadError(Code.INPUT, problem, "Empty is the engine's own.", fields=[field]) from None
 
 
 def _output(form: Asked) -> Payload:

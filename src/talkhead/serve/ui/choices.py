@@ -49,10 +49,10 @@ def sizes(found: Json) -> list[Choice]:
     """Return an engine's own sizes, or those that make sense for an engine without any."""
     own = found.get("sizes") or {}
     if not own:
-        return [("As the picture is, long side 720", ""), *SIZES[1:]]
+        return [("Like the picture", ""), *SIZES[1:]]
     presets = [(f"{name}p: {_examples(own[name])}", f"{name}p") for name in sorted(own, key=int)]
     exact = [(f"{w} × {h}", f"{w}x{h}") for name in sorted(own, key=int) for w, h in own[name]]
-    return [("As the picture is", ""), *presets, *exact]
+    return [("Like the picture", ""), *presets, *exact]
 
 
 def _examples(sides: Sequence[Sequence[int]]) -> str:

@@ -39,6 +39,7 @@ class Form:
     preview: Any
     plan: Any  # asks for the plan where that is not free
     own: Any  # where the engine's own options go
+    diffusion: Any  # what only engines with steps use
 
     @property
     def inputs(self) -> list[Any]:
@@ -81,10 +82,10 @@ def create(samples: list[tuple[str, str]]) -> Form:
         preview = gr.Button("Draft preview of 3 s", size="md", elem_id="th-preview")
         plan = gr.Button("Show the plan", size="md", visible=False)
     with gr.Accordion("Advanced", open=False, elem_id="th-advanced"):
-        more, place = _advanced()
+        more, place, diffusion = _advanced()
     fields |= more
     fields["boxes"] = gr.State({})
-    return Form(fields, (first, other), second, found, lacking, make, preview, plan, place)
+    return Form(fields, (first, other), second, found, lacking, make, preview, plan, place, diffusion)
 
 
 def _picture() -> dict[str, Any]:
@@ -152,40 +153,36 @@ def _speaker(number: int) -> Speaking:
     return Speaking(fields, (recording, written), hear, heard)
 
 
-def _advanced() -> tuple[dict[str, Any], Any]:
-    """Lay out what few need; return its fields, and the place of the engine's own options."""
-    options = gr.State({})
+def _advanced() -> tuple[dict[str, Any], Any, Any]:
+    """Lay out what few need; return its fields, the engine's own options' place, and diffusion's."""
     place = gr.Column(elem_classes="th-tight")
-    fields: dict[str, Any] = {"options": options}
+    fields: dict[str, Any] = {"options": gr.State({})}
     with gr.Row():
         fields["fit"] = gr.Dropdown(
             [("Crop", "crop"), ("Pad", "pad"), ("Around the face", "face")],
             value="crop",
-            label="How the portrait fills the frame",
+            label="Portrait in the frame",
             min_width=160,
         )
-        fields["fps"] = gr.Textbox(
-            label="Frames per second", placeholder="the engine's own", min_width=160
-        )
-        fields["seed"] = gr.Textbox(label="Seed", placeholder="random", min_width=160)
-    fields["prompt"] = gr.Textbox(label="Prompt", info="For engines that read one.", lines=2)
-    fields["negative_prompt"] = gr.Textbox(label="What not to show", lines=1)
-    with gr.Row():
-        for name, label in (
-            ("steps", "Steps"),
-            ("text_guidance", "Text guidance"),
-            ("audio_guidance", "Audio guidance"),
-            ("shift", "Shift"),
-        ):
-            fields[name] = gr.Number(
-                None, label=label, placeholder="the engine's own", minimum=0, min_width=120
-            )
-    with gr.Row():
+        fields["fps"] = _unset("Frames per second")
+        fields["seed"] = _unset("Seed", "random")
+        fields["thumbnail"] = gr.Checkbox(value=True, label="With a thumbnail", min_width=160)
+    with gr.Column() as diffusion:
+        fields["prompt"] = gr.Textbox(label="Prompt", info="For engines that read one.", lines=2)
+        fields["negative_prompt"] = gr.Textbox(label="What not to show", lines=1)
+        with gr.Row():
+            fields["steps"] = _unset("Steps")
+            fields["text_guidance"] = _unset("Text guidance")
+            fields["audio_guidance"] = _unset("Audio guidance")
+            fields["shift"] = _unset("Shift")
         fields["offload"] = gr.Dropdown(
             [("Automatic", ""), ("All on the device", "none"), ("Layers wait in memory", "block")],
             value="",
             label="Large models",
-            min_width=160,
         )
-        fields["thumbnail"] = gr.Checkbox(value=True, label="A thumbnail beside the video")
-    return fields, place
+    return fields, place, diffusion
+
+
+def _unset(label: str, placeholder: str = "the engine's own") -> Any:
+    """Return a field for a number that may be left out: gr.Number shows 0 for none."""
+    return gr.Textbox(label=label, placeholder=placeholder, min_width=160, lines=1, max_lines=1)

@@ -42,7 +42,10 @@ def _planning(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -
             return plan(place, known, job, price, *values)
         return {beside.plan: ""}  # a dry run would wake a GPU that costs money
 
-    outputs = [beside.plan, beside.faces, beside.found, beside.price, beside.planning, beside.screen]
+    outputs = [
+        beside.plan, beside.faces, beside.found, beside.price, beside.planning, beside.screen,
+        beside.board, beside.retry,
+    ]  # fmt: skip
     gr.on(form.changes, by_itself, inputs, outputs, trigger_mode="always_last", **QUIET, **RAW)
     form.plan.click(plan, inputs, outputs, **QUIET, **RAW)
     priced = [beside.found, beside.price]
@@ -53,7 +56,11 @@ def _room(beside: Stage, job: Json) -> Updates:
     """Show the plan where no job is running; before the first job it has the whole stage."""
     if job.get("id") and not job.get("ended"):
         return {}
-    shown: Updates = {beside.planning: gr.Column(visible=True)}
+    shown: Updates = {
+        beside.planning: gr.Column(visible=True),
+        beside.board: "",  # what was wrong may be right now
+        beside.retry: gr.Button(visible=False),
+    }
     return shown if job.get("id") else shown | {beside.screen: ""}
 
 

@@ -52,12 +52,14 @@ def of_engine(form: Form, known: Json, name: str) -> Updates:
         form.fields["quality"]: gr.Dropdown(qualities, value=usual, visible=bool(qualities)),
         form.fields["two"]: gr.Checkbox(visible=choices.takes_two(found)),
         form.fields["options"]: {},
+        form.diffusion: gr.Column(visible=not found or found.get("qualities") != []),
     }
 
 
 def engine_outputs(form: Form) -> list[Any]:
     """Return the components that `of_engine` changes."""
-    return [form.fields[name] for name in ("size", "quality", "two", "options")]
+    fields = [form.fields[name] for name in ("size", "quality", "two", "options")]
+    return [*fields, form.diffusion]
 
 
 def outputs(form: Form, ability: Any) -> list[Any]:
@@ -93,7 +95,7 @@ def refilled(form: Form, payload: Mapping[str, Any], seed: int | None, preset: A
     seed = sampling.get("seed", seed)
     size = payload.get("size")
     values: Json = {name: payload.get(name) or "" for name in ("prompt", "negative_prompt", "fps")}
-    values |= {name: sampling.get(name) for name in asking.SAMPLING}
+    values |= {name: str(sampling.get(name, "")) for name in asking.SAMPLING}
     values |= {
         "engine": payload.get("engine") or choices.AUTO,
         "size": size if isinstance(size, str) else str(size or ""),

@@ -34,11 +34,11 @@ def value(option: Option, given: Any) -> Any:
         return None
     if option.kind == "switch":
         return given == "yes"
-    if option.kind == "whole":
-        return int(given)
     if option.kind == "choice":
         return next((choice for choice in option.choices if str(choice) == str(given)), None)
-    return float(given) if option.kind == "number" else str(given)
+    if option.kind in ("number", "whole"):
+        return _number(str(given))
+    return str(given)
 
 
 def shown(option: Option, held: Any) -> Any:
@@ -47,7 +47,16 @@ def shown(option: Option, held: Any) -> Any:
         return UNSET if held is None else "yes" if held else "no"
     if option.kind == "choice":
         return UNSET if held is None else str(held)
-    return held
+    return "" if held is None else str(held)
+
+
+def _number(word: str) -> Any:
+    """Return a number where it is one; the server names the option whose text is none."""
+    word = word.strip().replace(",", ".")
+    try:
+        return int(word) if word.lstrip("-").isdigit() else float(word)
+    except ValueError:
+        return word or None
 
 
 def _option(name: str, shape: Mapping[str, Any]) -> Option | None:

@@ -44,16 +44,13 @@ def _component(option: Option, begin: Any) -> Any:
     default = f"default: {option.default}" if option.default else "the engine's own"
     shared: Json = {"label": option.label, "info": option.help or None, "min_width": 200}
     value = options.shown(option, begin)
-    if option.kind in ("number", "whole"):
-        precision = 0 if option.kind == "whole" else None
-        return gr.Number(value, placeholder=default, precision=precision, **shared)
     if option.kind in ("choice", "switch"):
         named = [("Yes", "yes"), ("No", "no")]
         if option.kind == "choice":
             named = [(str(choice), str(choice)) for choice in option.choices]
         unset = (f"Unset ({default})", options.UNSET)
         return gr.Dropdown([unset, *named], value=value, **shared)
-    return gr.Textbox(value, placeholder=default, **shared)
+    return gr.Textbox(value, placeholder=default, lines=1, max_lines=1, **shared)
 
 
 def _connect(component: Any, option: Option, held: Any) -> None:

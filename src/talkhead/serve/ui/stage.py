@@ -108,8 +108,8 @@ def looked(stage: Stage, site: Site, client: Client, job: Json) -> Updates:
         made = replies.result(body)
         return finished(stage, site, client, {**job, "ended": True}, made)
     except TalkheadError as error:
-        shown = failed(stage, error)
-        return shown | {stage.job: {**job, "ended": True, "windows": 0}}
+        shown = failed(stage, error) | {stage.job: {**job, "ended": True}}
+        return shown if job.get("windows") else shown | {stage.screen: ""}
 
 
 def running(stage: Stage, site: Site, client: Client, job: Json, body: Mapping[str, Any]) -> Updates:
@@ -170,5 +170,6 @@ def failed(stage: Stage, error: TalkheadError) -> Updates:
         stage.announce: "",
         stage.cancel: gr.Button(visible=False),
         stage.retry: gr.Button(visible=error.retryable),
+        stage.planning: gr.Column(visible=False),
         stage.timer: gr.Timer(active=False),
     }
