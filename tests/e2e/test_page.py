@@ -1,7 +1,7 @@
 """The page in a real Chromium, from upload to played video.
 
-With TALKHEAD_TEST_PAGE set to a page's address these tests run against that one; those that script the
-fake server are skipped then.
+With TALKHEAD_TEST_PAGE set to a page's address these tests run against that one; those that script
+the fake server are skipped then.
 """
 
 import os
@@ -11,16 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import browser
-from support.browser import Watch, served, tell
+from support.browser import (
+    PORTRAIT,
+    SPEECH,
+    WAIT,
+    Watch,
+    fill,
+    known,
+    made,
+    opened,
+    plays,
+    served,
+    tell,
+)
 
 LACKING = browser.lacking()
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING or "-")
 scripted = pytest.mark.skipif(browser.HERE in os.environ, reason="scripts the fake server")
-
-ASSETS = Path(__file__).parents[2] / "src" / "talkhead" / "assets"
-PORTRAIT, SPEECH = ASSETS / "astronaut.png", ASSETS / "librivox.flac"
-WAIT = 20_000  # ms; two cores and other tests
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +40,8 @@ def base() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as run:
-        started = run.chromium.launch(executable_path=str(browser.CHROMIUM), args=browser.ARGS)
+    with browser.chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
@@ -53,36 +58,10 @@ def context(base: str, chromium: Any) -> Iterator[Any]:
 def page(base: str, context: Any) -> Iterator[Any]:
     watch = Watch(base)
     found = watch.over(context.new_page())
-    opened(found, base)
+    known(opened(found, base))
     yield found
     assert watch.errors == []
     assert watch.foreign == []
-
-
-def opened(page: Any, base: str) -> Any:
-    page.goto(base)
-    page.get_by_role("button", name="Make the video").wait_for()
-    chosen = page.get_by_label("Engine", exact=True)
-    page.wait_for_function("e => e.value !== ''", arg=chosen.element_handle())
-    return page
-
-
-def fill(page: Any, portrait: Path = PORTRAIT, speech: Path = SPEECH) -> None:
-    page.set_input_files("#th-portrait input[type=file]", str(portrait))
-    page.set_input_files("#th-audio-1 input[type=file]", str(speech))
-
-
-def made(page: Any) -> Any:
-    page.locator("#th-sheet").get_by_text("Your video is ready").wait_for()
-    return page.locator("#th-screen video")
-
-
-def plays(video: Any) -> None:
-    """See that a video really goes on."""
-    video.evaluate("v => { v.muted = true; return v.play(); }")
-    video.page.wait_for_function(
-        "v => v.currentTime > 0.4 && !v.error && v.videoWidth > 0", arg=video.element_handle()
-    )
 
 
 def test_the_whole_way(page: Any) -> None:
@@ -294,6 +273,49 @@ def test_history_opens_uses_again_and_deletes(page: Any, base: str) -> None:
     card.get_by_role("button", name="Delete").click()
     card.get_by_text("Really delete?").click()
     page.get_by_text("Nothing yet").wait_for()
+
+
+@scripted
+def test_an_engine_that_takes_a_video(page: Any, base: str, tmp_path: Path) -> None:
+    from support.media import moving, write_video
+
+    assert not page.get_by_label("Video", exact=True).is_visible()
+    tell(base, "/fake/script", video_engine=True)
+    known(opened(page, base))
+    page.get_by_label("Engine", exact=True).click()
+    page.get_by_role("option", name="infinitetalk", exact=True).click()
+    page.get_by_label("Video", exact=True).check()
+    clip = write_video(tmp_path / "clip.mp4", moving(50, 256))
+    page.set_input_files("#th-source input[type=file]", str(clip))
+    page.set_input_files("#th-audio-1 input[type=file]", str(SPEECH))
+    page.locator("#th-plan dl").wait_for()
+    price = page.get_by_label("GPU price per hour")
+    price.fill("3600")
+    page.locator("#th-plan").get_by_text("2.30").wait_for()
+    page.get_by_label("Size").click()
+    page.get_by_role("option", name="480p").click()
+    page.get_by_role("button", name="Make the video").click()
+    plays(made(page))
+    payload = [job for job in tell(base, "/fake/jobs") if not job.get("dry_run")][-1]
+    assert payload["video"].endswith(".mp4")
+    assert "portrait" not in payload
+    assert (payload["size"], payload["quality"]) == ("480p", "balanced")
+    known(opened(page, base))
+    page.get_by_label("Engine", exact=True).click()
+    page.get_by_role("option", name="infinitetalk", exact=True).click()
+    fill(page)
+    page.locator("#th-plan").get_by_text("2.30").wait_for()  # the price is kept in the browser
+
+
+@scripted
+def test_a_portrait_from_words(page: Any, base: str) -> None:
+    assert page.get_by_text("Describe one").count() == 0
+    tell(base, "/fake/script", maker=True)
+    known(opened(page, base))
+    page.get_by_text("Describe one").click()
+    page.get_by_label("What to draw").fill("A sailor, looking at us")
+    page.get_by_role("button", name="Draw the portrait").click()
+    page.locator("#th-portrait img").wait_for()
 
 
 @scripted

@@ -5,6 +5,8 @@
 """
 
 import argparse
+import asyncio
+import base64
 import hashlib
 import io
 import json
@@ -42,6 +44,8 @@ class Script:
     refuse: int = 0  # so many calls are answered 429
     plain: bool = False  # like a RunPod endpoint: none of our own paths
     video_engine: bool = False  # infinitetalk is ready, and takes videos
+    key: str | None = None  # that every call has to show
+    maker: bool = False  # portraits can be drawn
 
 
 @dataclass
@@ -113,7 +117,7 @@ class Fake:
         parse(payload)  # as the server does before anything is queued
         assert isinstance(payload, dict)
         job = Job(job_id or uuid.uuid4().hex, payload, 0, 0, None)
-        if payload.get("action") in ("health", "capabilities", "speak"):
+        if payload.get("action") in ("health", "capabilities", "speak", "portrait"):
             job.forced = self.answer(job)
         elif wrong := self.wrong(payload):
             job.forced = wrong
@@ -131,7 +135,7 @@ class Fake:
         if payload.get("portrait"):
             try:
                 Image.open(self.file(payload["portrait"])).verify()
-            except Exception:
+            except OSError:
                 return TalkheadError(
                     Code.INPUT,
                     "portrait: this is not a picture",
@@ -142,6 +146,10 @@ class Fake:
         return None
 
     def file(self, reference: str) -> Path:
+        if reference.startswith("data:"):
+            inline = self.uploads / hashlib.sha256(reference.encode()).hexdigest()
+            inline.write_bytes(base64.b64decode(reference.partition(",")[2]))
+            return inline
         return self.uploads / reference.removeprefix("volume:uploads/")
 
     def faces(self, payload: dict[str, Any]) -> list[dict[str, Any]]:
@@ -151,7 +159,9 @@ class Fake:
         unit = height / 512
         boxes = [[180 * unit, 69.5 * unit, 271.4 * unit, 178.3 * unit]]
         if width > 1.5 * height:
-            boxes.append([box + (512 * unit if at % 2 == 0 else 0) for at, box in enumerate(boxes[0])])
+            boxes.append(
+                [box + (512 * unit if at % 2 == 0 else 0) for at, box in enumerate(boxes[0])]
+            )
         people = len(payload["speakers"])
         return [
             {"box": box, "speaker": at if at < people else None, "mouth_px": 60.0}
@@ -205,10 +215,15 @@ class Fake:
         if job.action == "speak":
             made = self.made("audio", self.speech, "audio/wav", {"seconds": 1.5})
             return base | {"engine": None, "outputs": [made]}
+        if job.action == "portrait":
+            return base | {
+                "engine": None,
+                "outputs": [self.made("image", self.thumbnail, "image/jpeg", {})],
+            }
         if job.action != "talk":
             return base | {"ability": self.ability()}
         plan = self.plan(job.payload)
-        base |= {"plan": plan, "warnings": [] if plan["engine"] == "draft" else []}
+        base |= {"plan": plan}
         if job.payload.get("dry_run"):
             return base
         facts = {"seconds": 4.0, "width": 256, "height": 256, "fps": "25", "frames": 100}
@@ -248,8 +263,9 @@ class Fake:
             qualities = ["draft", "fast", "balanced", "best"]
             large |= {"options": Large.model_json_schema(), "qualities": qualities}
         voices = [{"name": "espeak", "ready": True, "detail": "installed", "fix": ""}]
+        actions = ["talk", "speak", "health", "capabilities"]
         return {
-            "actions": ["talk", "speak", "health", "capabilities"],
+            "actions": [*actions, *(["portrait"] if self.script.maker else [])],
             "engines": [draft, large],
             "voices": voices,
             "stores": ["default"],
@@ -300,6 +316,10 @@ def app_of(fake: Fake) -> FastAPI:
         path = request.url.path
         fake.seen.append(f"{request.method} {path}")
         ours = path.startswith(("/uploads", "/partial", "/jobs", "/capabilities"))
+        wanted = f"Bearer {fake.script.key}"
+        shown = request.headers.get("authorization")
+        if fake.script.key and shown != wanted and not path.startswith("/fake"):
+            return Response(status_code=401)
         if fake.script.plain and ours:
             return Response(status_code=404)
         if fake.script.refuse > 0 and path.startswith(("/run", "/status")):
@@ -320,7 +340,7 @@ def _find(fake: Fake, job_id: str) -> Job:
     return fake.jobs[job_id]
 
 
-def _common(app: FastAPI, fake: Fake) -> None:
+def _common(app: FastAPI, fake: Fake) -> None:  # noqa: C901 (one table of paths)
     """Add RunPod's own paths."""
 
     @app.post("/run")
@@ -373,15 +393,13 @@ def _common(app: FastAPI, fake: Fake) -> None:
 
 
 async def _events(fake: Fake, job: Job) -> Any:
-    import asyncio
-
     while job.status not in FINAL:
         yield f"event: progress\ndata: {json.dumps(job.progress())}\n\n"
         await asyncio.sleep(0.1)
     yield f": ping\n\nevent: end\ndata: {json.dumps(fake.body(job))}\n\n"
 
 
-def _own(app: FastAPI, fake: Fake) -> None:
+def _own(app: FastAPI, fake: Fake) -> None:  # noqa: C901 (one table of paths)
     """Add our own paths, and those that only a test calls."""
 
     @app.put("/uploads/{name}")
@@ -457,7 +475,14 @@ def main() -> None:
     words.add_argument("--port", type=int, required=True)
     words.add_argument("--page", action="store_true")
     words.add_argument("--video", type=Path)
+    words.add_argument("--only-page", metavar="BASE")  # as `talkhead ui --endpoint BASE`
     asked = words.parse_args()
+    if asked.only_page:
+        from talkhead.serve import ui
+
+        app = FastAPI(lifespan=ui.lifespan(ui.Site(asked.only_page, choose=True)))
+        uvicorn.run(app, host="127.0.0.1", port=asked.port, log_level="warning")
+        return
     with tempfile.TemporaryDirectory() as folder:
         app = app_of(Fake(Path(folder), asked.video))
         base = f"http://127.0.0.1:{asked.port}"

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.serve.ui.site import Site
 from talkhead.settings import gradio_files
 
-__all__ = ["Site", "lifespan", "mounted"]
+__all__ = ["Site", "installed", "lifespan", "mounted"]
 
 WAITING = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
-    '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
+    '<meta name="viewport" content="width=device-width">'
+    '<meta name="color-scheme" content="light dark">'
     '<title>talkhead</title><body style="font:18px system-ui,sans-serif;display:grid;'
     'place-items:center;min-height:90vh"><p>The page is loading …</p></body></html>'
 )
@@ -50,8 +52,13 @@ async def mounted(app: Any, site: Site) -> AsyncIterator[None]:
                 blocks.close(verbose=False)
 
 
+def installed() -> bool:
+    """Return whether the page can be loaded."""
+    return find_spec("gradio") is not None
+
+
 def lifespan(site: Site) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """Return a lifespan that does nothing but `mounted`, the page loading while the port is open."""
+    """Return a lifespan that is `mounted` alone; the page loads while the port is open."""
 
     @asynccontextmanager
     async def run(app: Any) -> AsyncIterator[None]:
@@ -77,6 +84,7 @@ def _made(site: Site, folder: Path) -> Any:
     try:
         import gradio as gr  # noqa: PLC0415 (takes seconds, and only here)
         from fastapi import FastAPI  # noqa: PLC0415
+        from starlette.routing import Mount  # noqa: PLC0415
 
         from talkhead.serve.ui import page  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -88,4 +96,4 @@ def _made(site: Site, folder: Path) -> Any:
     host = FastAPI()
     site.folder.mkdir(parents=True)
     gr.mount_gradio_app(host, page.build(site), path="/", **page.look(site))
-    return next(route.app for route in host.router.routes if getattr(route, "path", None) == "")
+    return next(route.app for route in host.router.routes if isinstance(route, Mount))

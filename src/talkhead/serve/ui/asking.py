@@ -1,4 +1,4 @@
-"""From what a form holds to the payload of a request. Pure: files become references by a callable."""
+"""From what a form holds to the payload of a request. Pure: a callable makes files references."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -158,8 +158,7 @@ def _speaker(voice: Voice, box: Sequence[float] | None, refer: Refer) -> Payload
         made = {"text": voice.text, "voice": voice.voice}
         made["speed"] = voice.speed if voice.speed not in (None, 1, 1.0) else None
     else:
-        assert voice.audio is not None  # `missing` was asked before
-        made = {"audio": refer(voice.audio), "transcript": voice.transcript}
+        made = {"audio": refer(voice.audio or {}), "transcript": voice.transcript}
     made["language"] = voice.language if voice.language != "auto" else None
     made["box"] = [round(float(edge), 1) for edge in box] if box else None
     return _set(made)
@@ -196,11 +195,15 @@ def number(typed: str | None, field: str) -> int | float | None:
     except ValueError:
         name = field.rpartition(".")[2].replace("_", " ")
         problem = f"{name}: {word[:20]!r} is not a number"
-        raise TalkheadError(Code.INPUT, problem, "Empty is the engine's own.", fields=[field]) from None
+        raise TalkheadError(
+            Code.INPUT, problem, "Empty is the engine's own.", fields=[field]
+        ) from None
 
 
 def _output(form: Asked) -> Payload:
-    return ({"score": True} if form.score else {}) | ({} if form.thumbnail else {"thumbnail": False})
+    return ({"score": True} if form.score else {}) | (
+        {} if form.thumbnail else {"thumbnail": False}
+    )
 
 
 def _set(values: Mapping[str, Any]) -> Payload:

@@ -72,7 +72,9 @@ def voices(ability: Json) -> list[Choice]:
 
 def takes_video(ability: Json) -> bool:
     """Return whether any engine that is ready takes a video in place of the portrait."""
-    return any(item.get("ready") and item.get("accepts_video") for item in ability.get("engines", ()))
+    return any(
+        item.get("ready") and item.get("accepts_video") for item in ability.get("engines", ())
+    )
 
 
 def takes_two(found: Json) -> bool:

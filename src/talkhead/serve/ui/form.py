@@ -5,14 +5,14 @@ from typing import Any
 
 import gradio as gr
 
-from talkhead.serve.ui import html
+from talkhead.serve.ui import drawing, html
 from talkhead.serve.ui.asking import SIMPLE_FIELDS, VOICE_FIELDS
 
 CLICKS = "window.thClick(element, trigger)  // 'click'"
 LANGUAGES = [
-    ("Automatic", "auto"), ("English", "en"), ("Deutsch", "de"), ("Français", "fr"), ("Español", "es"),
-    ("Italiano", "it"), ("Português", "pt"), ("Nederlands", "nl"), ("Polski", "pl"), ("中文", "cmn"),
-    ("日本語", "ja"), ("हिन्दी", "hi"),
+    ("Automatic", "auto"), ("English", "en"), ("Deutsch", "de"), ("Français", "fr"),
+    ("Español", "es"), ("Italiano", "it"), ("Português", "pt"), ("Nederlands", "nl"),
+    ("Polski", "pl"), ("中文", "cmn"), ("日本語", "ja"), ("हिन्दी", "hi"),
 ]  # fmt: skip
 
 
@@ -34,6 +34,7 @@ class Form:
     speakers: tuple[Speaking, Speaking]
     second: Any  # the group of the second speaker
     samples: Any
+    drawing: drawing.Drawing
     lacking: Any  # what is not installed
     make: Any
     preview: Any
@@ -52,17 +53,20 @@ class Form:
     @property
     def changes(self) -> list[Any]:
         """Return the events after which the plan is another one."""
-        held = [*self.fields.values(), *(s.fields[n] for s in self.speakers for n in VOICE_FIELDS)]
-        return [component.change for component in held if hasattr(component, "change")]
+        alike = ("score", "thumbnail")  # with or without them, the plan is the same
+        fields = [held for name, held in self.fields.items() if name not in alike]
+        held = [*fields, *(s.fields[n] for s in self.speakers for n in VOICE_FIELDS)]
+        return [component.change for component in held]
 
 
 def create(samples: list[tuple[str, str]]) -> Form:
     """Lay out the form, and return its components."""
     fields = _picture()
     found = gr.HTML(html.samples(samples), js_on_load=CLICKS, visible=bool(samples))
+    drawn = drawing.create()
     fields["two"] = gr.Checkbox(label="Two people in the picture", elem_id="th-two")
     first = _speaker(1)
-    with gr.Group(visible=False, elem_classes="th-second") as second:
+    with gr.Column(visible=False, elem_id="th-second") as second:
         other = _speaker(2)
         fields["turns"] = gr.Radio(
             [("At the same time", "together"), ("One after the other", "in_turn")],
@@ -70,11 +74,11 @@ def create(samples: list[tuple[str, str]]) -> Form:
             label="They speak",
         )
     with gr.Row(equal_height=True):
-        fields["engine"] = gr.Dropdown([], label="Engine", min_width=150)
+        fields["engine"] = gr.Dropdown([], label="Engine", min_width=170)
         fields["size"] = gr.Dropdown(
-            [], label="Size", allow_custom_value=True, min_width=150, elem_id="th-size"
+            [], label="Size", allow_custom_value=True, min_width=170, elem_id="th-size"
         )
-        fields["quality"] = gr.Dropdown([], label="Quality", visible=False, min_width=150)
+        fields["quality"] = gr.Dropdown([], label="Quality", visible=False, min_width=170)
     lacking = gr.HTML("")
     fields["score"] = gr.Checkbox(label="Measure lip sync when done", elem_id="th-score")
     make = gr.Button("Make the video", variant="primary", size="lg", elem_id="th-make")
@@ -85,7 +89,9 @@ def create(samples: list[tuple[str, str]]) -> Form:
         more, place, diffusion = _advanced()
     fields |= more
     fields["boxes"] = gr.State({})
-    return Form(fields, (first, other), second, found, lacking, make, preview, plan, place, diffusion)
+    return Form(
+        fields, (first, other), second, found, drawn, lacking, make, preview, plan, place, diffusion
+    )
 
 
 def _picture() -> dict[str, Any]:
@@ -129,7 +135,7 @@ def _speaker(number: int) -> Speaking:
                 editable=False,
                 buttons=[],
             )
-            with gr.Accordion(f"I have its words{whose}", open=False):
+            with gr.Accordion(f"I have the words{whose}", open=False):
                 transcript = gr.Textbox(
                     label=f"Words of the recording{whose}",
                     info="They make the lips exact.",
@@ -143,9 +149,13 @@ def _speaker(number: int) -> Speaking:
             with gr.Row():
                 voice = gr.Dropdown([], label="Voice", min_width=120)
                 language = gr.Dropdown(
-                    LANGUAGES, value="auto", label="Language", allow_custom_value=True, min_width=120
+                    LANGUAGES,
+                    value="auto",
+                    label="Language",
+                    allow_custom_value=True,
+                    min_width=120,
                 )
-                speed = gr.Slider(0.5, 2, value=1, step=0.05, label="Speed", min_width=120)
+            speed = gr.Slider(0.5, 2, value=1, step=0.05, label="Speed")
             hear = gr.Button("Hear the voice", size="md", elem_id=f"th-hear-{number}")
             heard = gr.HTML("")
     held = (mode, audio, transcript, text, voice, speed, language)
@@ -154,7 +164,7 @@ def _speaker(number: int) -> Speaking:
 
 
 def _advanced() -> tuple[dict[str, Any], Any, Any]:
-    """Lay out what few need; return its fields, the engine's own options' place, and diffusion's."""
+    """Lay out what few need; return its fields, and two places: own options, and diffusion."""
     place = gr.Column(elem_classes="th-tight")
     fields: dict[str, Any] = {"options": gr.State({})}
     with gr.Row():

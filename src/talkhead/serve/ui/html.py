@@ -1,4 +1,4 @@
-"""Fragments of the page that are no form: all text is escaped, nothing is loaded from elsewhere. Pure.
+"""Fragments of the page that are no form. Pure: all text is escaped, nothing comes from elsewhere.
 
 What carries `data-do` is a click that act.js hands to Python with its other data attributes.
 """
@@ -55,7 +55,8 @@ def trouble(found: Trouble) -> str:
 
 def plan(pairs: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
     """Return a plan as a list of facts."""
-    return f'<section class="th-card" aria-label="Plan"><h2>Plan</h2>{facts(pairs)}{hints(warnings)}</section>'
+    inner = f"<h2>Plan</h2>{facts(pairs)}{hints(warnings)}"
+    return f'<section class="th-card" aria-label="Plan">{inner}</section>'
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
@@ -94,7 +95,8 @@ def video(link: str, *, label: str, key: str, poster: str = "", playing: bool = 
 
 def audio(link: str, label: str) -> str:
     """Return a player of sound that starts by itself: it answers a click."""
-    return f'<audio class="th-audio" controls autoplay aria-label="{esc(label)}" src="{esc(link)}"></audio>'
+    named = f'aria-label="{esc(label)}" src="{esc(link)}"'
+    return f'<audio class="th-audio" controls autoplay {named}></audio>'
 
 
 def captioned(player: str, caption: str) -> str:
@@ -105,7 +107,7 @@ def captioned(player: str, caption: str) -> str:
 def result(made: Json, payload: Json | None, download: str, name: str) -> str:
     """Return what belongs to a finished video: download, facts, warnings, seconds, settings."""
     video_facts = _video_facts(made)
-    found = next((item for item in made.get("outputs", ()) if item["kind"] == "video"), {})
+    found = _video_of(made)
     size = telling.size(float(found.get("bytes") or 0))
     link = (
         f'<p class="th-actions"><a class="th-button" href="{esc(download)}" download="{esc(name)}">'
@@ -123,8 +125,12 @@ def result(made: Json, payload: Json | None, download: str, name: str) -> str:
     )
 
 
+def _video_of(made: Json) -> Json:
+    return next((item for item in made.get("outputs", ()) if item["kind"] == "video"), {})
+
+
 def _video_facts(made: Json) -> list[tuple[str, str]]:
-    found = next((item for item in made.get("outputs", ()) if item["kind"] == "video"), {})
+    found = _video_of(made)
     facts_of = found.get("facts") or {}
     pairs = []
     if facts_of.get("seconds"):

@@ -1,6 +1,6 @@
 """What happens on the page "Create": plan, faces, preview, make, follow, cancel, again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from talkhead.errors import TalkheadError
 from talkhead.serve.client import Client
-from talkhead.serve.ui import asking, html, stage, telling
+from talkhead.serve.ui import asking, choosing, html, stage, telling
 from talkhead.serve.ui.asking import Asked
 from talkhead.serve.ui.form import Form
 from talkhead.serve.ui.site import Site, local
@@ -25,31 +25,32 @@ RAW: Json = {"preprocess": False}  # files as they were dropped, not as Gradio w
 def wire(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> None:
     """Connect form and stage to the server."""
     _planning(site, form, beside, place, ability)
-    _choosing(form, beside)
+    choosing.wire(form, beside)
     _making(site, form, beside, place, ability)
     _hearing(site, form, place)
 
 
 def _planning(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> None:
-    inputs = [place, ability, beside.job, beside.price, *form.inputs]
+    inputs = [place, ability, beside.job, beside.price, beside.found, *form.inputs]
 
-    def plan(place: Json, _: Json, job: Json, price: float | None, *values: Any) -> Updates:
-        return planned(site, beside, place, price, asking.asked(values)) | _room(beside, job)
+    def plan(
+        place: Json, _: Json, job: Json, price: float | None, before: Json, *values: Any
+    ) -> Updates:
+        asked = asking.asked(values)
+        return planned(site, beside, place, price, asked, before) | _room(beside, job)
 
-    def by_itself(place: Json, known: Json, job: Json, price: float | None, *values: Any) -> Updates:
-        form_now = asking.asked(values)
-        if known.get("ours") or form_now.missing:
-            return plan(place, known, job, price, *values)
+    def by_itself(place: Json, known: Json, *rest: Any) -> Updates:
+        if known.get("ours") or asking.asked(rest[3:]).missing:
+            return plan(place, known, *rest)
         return {beside.plan: ""}  # a dry run would wake a GPU that costs money
 
     outputs = [
         beside.plan, beside.faces, beside.found, beside.price, beside.planning, beside.screen,
-        beside.board, beside.retry,
+        beside.board, beside.retry, beside.draft,
     ]  # fmt: skip
     gr.on(form.changes, by_itself, inputs, outputs, trigger_mode="always_last", **QUIET, **RAW)
     form.plan.click(plan, inputs, outputs, **QUIET, **RAW)
-    priced = [beside.found, beside.price]
-    beside.price.change(_plan_of, priced, beside.plan, **QUIET)
+    beside.price.change(_plan_of, [beside.found, beside.price], beside.plan, **QUIET)
 
 
 def _room(beside: Stage, job: Json) -> Updates:
@@ -59,42 +60,56 @@ def _room(beside: Stage, job: Json) -> Updates:
     shown: Updates = {
         beside.planning: gr.Column(visible=True),
         beside.board: "",  # what was wrong may be right now
+        beside.draft: "",
         beside.retry: gr.Button(visible=False),
     }
     return shown if job.get("id") else shown | {beside.screen: ""}
 
 
-def planned(site: Site, beside: Stage, place: Json, price: float | None, form: Asked) -> Updates:
-    """Return the plan of a form, and its picture with faces."""
+def planned(
+    site: Site, beside: Stage, place: Json, price: float | None, form: Asked, before: Json
+) -> Updates:
+    """Return the plan of a form, and its picture with faces; `before` is what was found before."""
     found: Json = {"picture": _picture_of(form)}
-    if form.missing:
-        shown = html.empty(f"{form.missing} to see the plan.")
-        return {beside.plan: shown, beside.found: found, beside.faces: _faces(found, form)}
-    try:
-        with site.open(place) as client:
-            wanted = asking.payload(form, lambda file: site.refer(client, file))
-            made = client.runsync(asking.planned(wanted))
-    except TalkheadError as error:
-        shown = html.trouble(telling.trouble(error))
-        return {beside.plan: shown, beside.found: found, beside.faces: _faces(found, form)}
-    found |= {"plan": made.get("plan"), "warnings": made.get("warnings")}
+    if found["picture"] == before.get("picture"):
+        found["faces"] = before.get("faces")  # still to be chosen, whatever is wrong now
+    shown = html.empty(f"{form.missing} to see the plan.")
+    if not form.missing:
+        try:
+            found |= _asked_for_plan(site, place, form)
+            shown = _plan_of(found, price)
+        except TalkheadError as error:
+            shown = html.trouble(telling.trouble(error))
     return {
-        beside.plan: _plan_of(found, price),
+        beside.plan: shown,
         beside.found: found,
-        beside.faces: _faces(found, form),
-        beside.price: gr.Number(visible=True),
+        beside.faces: choosing.drawn(found, form),
+        beside.price: gr.Number(visible=_costs(found)),
     }
+
+
+def _asked_for_plan(site: Site, place: Json, form: Asked) -> Json:
+    with site.open(place) as client:
+        wanted = asking.payload(form, lambda file: site.refer(client, file))
+        made = client.runsync(asking.planned(wanted))
+    plan = made.get("plan") or {}
+    return {"plan": plan, "faces": plan.get("faces"), "warnings": made.get("warnings")}
 
 
 def _plan_of(found: Json, price: float | None) -> str:
     if not found.get("plan"):
         return ""
     warnings = telling.warnings(found.get("warnings") or ())
-    return html.plan(telling.plan(found["plan"], price), warnings)
+    return html.plan(telling.plan(found["plan"], price if _costs(found) else None), warnings)
+
+
+def _costs(found: Json) -> bool:
+    """Return whether a GPU is asked for: the draft engine needs none."""
+    return str((found.get("plan") or {}).get("engine", "draft")) != "draft"
 
 
 def _picture_of(form: Asked) -> Json | None:
-    """Return the portrait's link and its size upright, or None where the browser shows it better."""
+    """Return the portrait's link and its size upright, or None where it cannot be read."""
     if form.kind == "video" or not form.portrait:
         return None
     path = str(form.portrait["path"])
@@ -104,78 +119,6 @@ def _picture_of(form: Asked) -> Json | None:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None  # what it is, the server says
     return {"link": local(path), "size": (width, height)}
-
-
-def _faces(found: Json, form: Asked) -> str:
-    faces = (found.get("plan") or {}).get("faces") or []
-    return _drawn(found, faces, dict(form.boxes or {}), form.two)
-
-
-def _drawn(found: Json, faces: Sequence[Json], boxes: Json, two: bool) -> str:
-    picture = found.get("picture")
-    if not picture or not (faces or two):
-        return ""
-    return html.picture(picture["link"], tuple(picture["size"]), faces, boxes, two)
-
-
-def _choosing(form: Form, beside: Stage) -> None:
-    """Connect what chooses faces for two speakers."""
-    boxes, two = form.fields["boxes"], form.fields["two"]
-
-    def toggle(two: bool, found: Json, boxes: Json) -> Updates:
-        faces = (found.get("plan") or {}).get("faces") or []
-        return {
-            form.second: gr.Group(visible=two),
-            beside.speaker: gr.Radio(visible=two),
-            beside.clear: gr.Button(visible=two),
-            beside.faces: _drawn(found, faces, boxes, two),
-        }
-
-    def pick(found: Json, boxes: Json, speaker: int, event: gr.EventData) -> Updates:
-        faces = (found.get("plan") or {}).get("faces") or []
-        boxes, speaker = picked(boxes, int(speaker), event._data, faces)
-        return {
-            boxes_state: boxes,
-            beside.speaker: speaker,
-            beside.faces: _drawn(found, faces, boxes, True),
-        }
-
-    boxes_state = boxes
-    shown = [form.second, beside.speaker, beside.clear, beside.faces]
-    two.change(toggle, [two, beside.found, boxes], shown, **QUIET)
-    beside.faces.click(
-        pick, [beside.found, boxes, beside.speaker], [boxes, beside.speaker, beside.faces], **QUIET
-    )
-    beside.clear.click(
-        lambda found: ({}, 0, _drawn(found, (found.get("plan") or {}).get("faces") or [], {}, True)),
-        beside.found,
-        [boxes, beside.speaker, beside.faces],
-        **QUIET,
-    )
-    form.fields["portrait"].clear(lambda: {}, None, boxes, **QUIET)
-    form.fields["portrait"].upload(lambda: {}, None, boxes, **QUIET)
-
-
-def picked(
-    boxes: Json, speaker: int, event: Event, faces: Sequence[Json]
-) -> tuple[Json, int]:
-    """Return the boxes after a click, and the speaker whose turn it is then.
-
-    A click on a face gives it to the speaker; two clicks beside one are corners of a box.
-    """
-    kept = {name: box for name, box in boxes.items() if name != "corner"}
-    if event.get("do") == "face":
-        at = int(event["at"])
-        box = list(faces[at]["box"]) if at < len(faces) else None
-    elif corner := boxes.get("corner"):
-        xs, ys = sorted((corner[0], event["x"])), sorted((corner[1], event["y"]))
-        wide = xs[1] - xs[0] >= 4 and ys[1] - ys[0] >= 4  # pixels; less is a double click
-        box = [xs[0], ys[0], xs[1], ys[1]] if wide else None
-    else:
-        return {**kept, "corner": [event["x"], event["y"]]}, speaker
-    if box is None:
-        return kept, speaker
-    return {**kept, str(speaker): box}, 1 - speaker
 
 
 def _making(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> None:
@@ -193,10 +136,22 @@ def _making(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> 
         def work(client: Client) -> Updates:
             if job.get("id"):
                 client.retry(job["id"])
-                return _begun(beside, {**job, "ended": False, "windows": 0})
+                again = {"ended": False, "windows": 0, "status": "IN_PROGRESS", "said": ""}
+                return _begun(beside, {**job, **again})
             return started(beside, client, job["payload"], ability)
 
         return _tried(site, beside, place, work)
+
+    form.make.click(make, [place, ability, *form.inputs], outputs, **QUIET, **RAW).then(
+        None, js="() => window.thShow('th-screen')", api_visibility="private"
+    )
+    beside.retry.click(retry, [place, ability, beside.job], outputs, **QUIET)
+    _following(site, beside, place)
+    _previewing(site, form, beside, place)
+
+
+def _following(site: Site, beside: Stage, place: Any) -> None:
+    """Connect the clock that looks at a job, and the button that cancels it."""
 
     def cancel(place: Json, job: Json) -> Updates:
         def work(client: Client) -> Updates:
@@ -210,13 +165,9 @@ def _making(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> 
             return {beside.timer: gr.Timer(active=False)}
         return _tried(site, beside, place, lambda client: stage.looked(beside, site, client, job))
 
-    form.make.click(make, [place, ability, *form.inputs], outputs, **QUIET, **RAW).then(
-        None, js="() => window.thShow('th-screen')", api_visibility="private"
-    )
-    beside.retry.click(retry, [place, ability, beside.job], outputs, **QUIET)
-    beside.cancel.click(cancel, [place, beside.job], outputs, **QUIET)
-    beside.timer.tick(tick, [place, beside.job], outputs, trigger_mode="once", **QUIET)
-    _previewing(site, form, beside, place)
+    outputs, known = stage.outputs(beside), [place, beside.job]
+    beside.cancel.click(cancel, known, outputs, **QUIET)
+    beside.timer.tick(tick, known, outputs, trigger_mode="once", **QUIET)
 
 
 def started(beside: Stage, client: Client, wanted: Json, ability: Json) -> Updates:
@@ -266,9 +217,9 @@ def _previewing(site: Site, form: Form, beside: Stage, place: Any) -> None:
         return html.captioned(player, "Draft preview: the first seconds, on the draft engine")
 
     inputs = [place, beside.found, *form.inputs]
-    form.preview.click(
-        lambda: html.note("Making the preview …"), None, beside.draft, **QUIET
-    ).then(preview, inputs, beside.draft, **QUIET, **RAW)
+    form.preview.click(lambda: html.note("Making the preview …"), None, beside.draft, **QUIET).then(
+        preview, inputs, beside.draft, **QUIET, **RAW
+    )
 
 
 def _hearing(site: Site, form: Form, place: Any) -> None:

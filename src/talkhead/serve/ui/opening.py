@@ -1,4 +1,4 @@
-"""What happens when the page opens, another server is chosen, or an earlier job's settings return."""
+"""What happens when the page opens, a server is chosen, or an earlier job's settings return."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +12,9 @@ from talkhead.serve.ui.site import Site
 from talkhead.serve.ui.stage import Stage, Updates
 
 Json = dict[str, Any]
+
+# What an earlier request brings back beside its texts.
+CHOSEN = ("engine", "size", "quality", "fit", "seed", "offload", "score", "turns", "options")
 
 
 def reached(site: Site, form: Form, place: Json, ability: Any) -> Updates:
@@ -28,6 +31,7 @@ def reached(site: Site, form: Form, place: Json, ability: Any) -> Updates:
         ability: known,
         form.fields["engine"]: gr.Dropdown(engines, value=begin),
         form.fields["kind"]: gr.Radio(visible=choices.takes_video(known)),
+        form.drawing.whole: gr.Accordion(visible="portrait" in known.get("actions", ())),
         form.lacking: _lacking(known),
         form.plan: gr.Button(visible=not known["ours"]),
     }
@@ -65,7 +69,7 @@ def engine_outputs(form: Form) -> list[Any]:
 def outputs(form: Form, ability: Any) -> list[Any]:
     """Return the components that `reached` changes."""
     voices = [speaker.fields["voice"] for speaker in form.speakers]
-    more = [form.fields["engine"], form.fields["kind"], form.lacking, form.plan]
+    more = [form.fields["engine"], form.fields["kind"], form.drawing.whole, form.lacking, form.plan]
     return [ability, *more, *voices, *engine_outputs(form)]
 
 
@@ -90,7 +94,7 @@ def _payload(client: Any, job_id: str) -> Json:
 
 
 def refilled(form: Form, payload: Mapping[str, Any], seed: int | None, preset: Any) -> Updates:
-    """Return the form with the settings of an earlier request; its files are the user's to choose."""
+    """Return the form with the settings of an earlier request; its files are for the user."""
     sampling = dict(payload.get("sampling") or {})
     seed = sampling.get("seed", seed)
     size = payload.get("size")
@@ -120,8 +124,7 @@ def _spoken(speaker: Any, said: Mapping[str, Any]) -> Updates:
 
 def refill_outputs(form: Form, preset: Any) -> list[Any]:
     """Return the components that `refilled` changes."""
-    names = ("prompt", "negative_prompt", "fps", *asking.SAMPLING, "engine", "size", "quality", "fit",
-             "seed", "offload", "score", "turns", "options")  # fmt: skip
+    names = ("prompt", "negative_prompt", "fps", *asking.SAMPLING, *CHOSEN)
     voiced = ("transcript", "text", "voice", "speed", "language")
     spoken = [speaker.fields[name] for speaker in form.speakers for name in voiced]
     return [*(form.fields[name] for name in names), *spoken, preset]

@@ -17,7 +17,7 @@ def create(place: Any, ability: Any, engine: Any, held: Any, preset: Any) -> Non
     """
     with place:
 
-        @gr.render(
+        @gr.render(  # type: ignore[untyped-decorator]
             inputs=[ability, engine, preset],
             triggers=[ability.change, engine.change, preset.change],
             show_progress="hidden",

@@ -1,4 +1,4 @@
-"""The page: two or three tabs, laid out and connected. Importing it loads Gradio, which takes seconds."""
+"""The page: its tabs, laid out and connected. Importing it loads Gradio, which takes seconds."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from talkhead.serve.ui import drawing, history, html, making, opening, own_options
 from talkhead.serve.ui import form as forms
-from talkhead.serve.ui import history, html, making, opening, own_options
 from talkhead.serve.ui import stage as stages
 from talkhead.serve.ui.form import Form
 from talkhead.serve.ui.site import Site, local
@@ -17,6 +17,7 @@ Json = dict[str, Any]
 
 SWEEP_S, KEPT_S = 3600, 86_400  # between looks for old uploads, and how old those are
 AT_ONCE, WAITING = 24, 400  # events that run, and that wait
+LARGEST = "2gb"  # of one file that is dropped
 QUIET = making.QUIET
 
 # The key lives as long as the browser's tab and is never written to its disk.
@@ -40,10 +41,9 @@ def build(site: Site) -> Any:
             with gr.Tab("History", id="history") as tab:
                 past = history.create(tab)
             server = _settings(site)
-        own_options.create(
-            form.own, ability, form.fields["engine"], form.fields["options"], preset
-        )
+        own_options.create(form.own, ability, form.fields["engine"], form.fields["options"], preset)
         making.wire(site, form, beside, place, ability)
+        drawing.wire(site, form.drawing, form.fields["portrait"], place)
         history.wire(site, past, place, ability, session, follow)
         _open(blocks, site, form, beside, (place, ability), server)
         _reuse(form, beside, past, preset, tabs)
@@ -62,6 +62,8 @@ def look(site: Site) -> Json:
         "css": (here / "style.css").read_text(encoding="utf-8"),
         "head": f'<meta name="color-scheme" content="light dark"><script>{script}</script>',
         "footer_links": [],
+        "app_kwargs": {"docs_url": None, "redoc_url": None, "openapi_url": None},
+        "max_file_size": LARGEST,
         "run_history": False,
         "ssr_mode": False,
         "pwa": False,
@@ -76,7 +78,7 @@ def _theme() -> Any:
     system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Consolas", "monospace"]
     return gr.themes.Base(
-        primary_hue="teal", neutral_hue="slate", radius_size="lg", font=system, font_mono=mono
+        primary_hue="teal", neutral_hue="zinc", radius_size="lg", font=system, font_mono=mono
     ).set(
         body_background_fill="#f5f7f6",
         body_background_fill_dark="#111615",
@@ -114,6 +116,10 @@ def _theme() -> Any:
         button_primary_text_color_dark="#06201c",
         button_secondary_background_fill="#ffffff",
         button_secondary_background_fill_dark="#1f2826",
+        button_secondary_background_fill_hover="#eef3f1",
+        button_secondary_background_fill_hover_dark="#283331",
+        button_secondary_text_color="#1c2321",
+        button_secondary_text_color_dark="#eef2f0",
         button_secondary_border_color="#cfd7d4",
         button_secondary_border_color_dark="#3b4744",
         checkbox_background_color_selected="#0b6b61",
@@ -155,7 +161,7 @@ def _settings(site: Site) -> tuple[Any, Any, Any, Any] | None:
         base = gr.Textbox(
             label="Server or endpoint",
             placeholder=site.base,
-            info="For example https://api.runpod.ai/v2/YOUR-ENDPOINT; empty for the one it began with.",
+            info="Such as https://api.runpod.ai/v2/YOUR-ENDPOINT; empty for the first one.",
             elem_id="th-base",
         )
         key = gr.Textbox(
@@ -174,7 +180,7 @@ def _open(
 ) -> None:
     """Connect what happens when the page is loaded, or another server or engine is chosen."""
     place, ability = states
-    price_kept = gr.BrowserState(None, storage_key="talkhead-price", secret="talkhead")
+    price_kept = stages.in_browser(None, "price")
     known = opening.outputs(form, ability)
 
     def load(job_id: str, price: float | None, base: str = "", key: str = "") -> Updates:
@@ -245,14 +251,15 @@ def _remember(beside: Stage, session: Any) -> None:
     def kept(job: Json, session: list[Json]) -> list[Json]:
         if not job.get("id"):
             return session
-        status = "COMPLETED" if job.get("ended") else "IN_PROGRESS"
         payload = job.get("payload") or {}
         entry = {
             "id": job["id"],
-            "status": status,
+            "status": job.get("status", "IN_PROGRESS"),
             "input": payload,
             "engine": payload.get("engine", "auto"),
-            "title": next((s["text"] for s in payload.get("speakers", ()) if s.get("text")), "Video"),
+            "title": next(
+                (s["text"] for s in payload.get("speakers", ()) if s.get("text")), "Video"
+            ),
         }
         return [*(old for old in session if old["id"] != job["id"]), entry]
 

@@ -24,8 +24,8 @@ class Site:
     """What one page serves.
 
     `base` is the server or endpoint that it talks to, `token` the key it shows there. `same_origin`
-    says that the browser reaches that server's own paths at the page's address; otherwise results are
-    fetched into `folder` first. `choose` lets the user name another server and key.
+    says that the browser reaches that server's own paths at the page's address; otherwise results
+    are fetched into `folder` first. `choose` lets the user name another server and key.
     """
 
     base: str
@@ -56,6 +56,10 @@ class Site:
         """Return what a browser finds a result's file under."""
         if made.get("url") and self.same_origin:
             return str(made["url"])
+        return local(self.fetched(client, made))
+
+    def fetched(self, client: Client, made: Mapping[str, Any]) -> Path:
+        """Return a result's file in the page's own folder."""
         name = f"{made.get('sha256') or 'file'}{mimetypes.guess_extension(made['mime']) or ''}"
         target = self._room() / name
         if not target.exists():
@@ -69,7 +73,7 @@ class Site:
                     "The result is in the server's store, and it gives no link to it",
                     f"Fetch it there: {made.get('key')}",
                 )
-        return local(target)
+        return target
 
     def partial(self, client: Client, job_id: str, windows: int) -> str:
         """Return a link to the video as far as it is made; empty where there is none yet."""

@@ -1,4 +1,4 @@
-"""What stands beside the form: plan, faces, progress, video, result. Components and their updates."""
+"""What stands beside the form: plan, progress, video, result. Components and their updates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def create() -> Stage:
     announce = gr.HTML("", elem_id="th-announce")
     screen = gr.HTML(html.empty("Your video will be here."), elem_id="th-screen")
     board = gr.HTML("", elem_id="th-board")
-    with gr.Row():
+    with gr.Row(elem_id="th-acts"):
         cancel = gr.Button("Cancel", visible=False, elem_id="th-cancel")
         retry = gr.Button("Try again", visible=False, elem_id="th-retry")
         again = gr.Button("Use these settings again", visible=False, elem_id="th-again")
@@ -59,8 +59,13 @@ def create() -> Stage:
     return Stage(
         screen, board, announce, sheet, draft, planning, plan, speaker, faces, clear, price, cancel,
         retry, again, gr.Timer(TICK_S, active=False), gr.State({}),
-        gr.BrowserState("", storage_key="talkhead-job", secret="talkhead"), gr.State({}),
+        in_browser("", "job"), gr.State({}),
     )  # fmt: skip
+
+
+def in_browser(begin: Any, name: str) -> Any:
+    """Return what outlives a reload: nothing secret, so that anyone may read it there."""
+    return gr.BrowserState(begin, storage_key=f"talkhead-{name}", secret="talkhead")  # noqa: S106
 
 
 def _planning() -> tuple[Any, ...]:
@@ -94,7 +99,7 @@ def outputs(stage: Stage) -> list[Any]:
 
 
 def looked(stage: Stage, site: Site, client: Client, job: Json) -> Updates:
-    """Ask how a job is, and return what to show; a server that is away for a moment is waited for."""
+    """Ask how a job is, and return what to show; a server that is away is waited for."""
     try:
         body = client.status(job["id"])
     except TalkheadError as error:
@@ -108,11 +113,13 @@ def looked(stage: Stage, site: Site, client: Client, job: Json) -> Updates:
         made = replies.result(body)
         return finished(stage, site, client, {**job, "ended": True}, made)
     except TalkheadError as error:
-        shown = failed(stage, error) | {stage.job: {**job, "ended": True}}
+        shown = failed(stage, error) | {stage.job: {**job, "ended": True, "status": "FAILED"}}
         return shown if job.get("windows") else shown | {stage.screen: ""}
 
 
-def running(stage: Stage, site: Site, client: Client, job: Json, body: Mapping[str, Any]) -> Updates:
+def running(
+    stage: Stage, site: Site, client: Client, job: Json, body: Mapping[str, Any]
+) -> Updates:
     """Return what to show of a job that goes on."""
     now = telling.moment(body)
     shown: Updates = {
@@ -145,7 +152,7 @@ def finished(stage: Stage, site: Site, client: Client, job: Json, made: Json) ->
         stage.again: gr.Button(visible=bool(job.get("payload"))),
         stage.planning: gr.Column(visible=False),
         stage.timer: gr.Timer(active=False),
-        stage.job: {**job, "seed": made.get("seed")},
+        stage.job: {**job, "status": "COMPLETED", "seed": made.get("seed")},
     }
 
 

@@ -177,8 +177,8 @@ def moment(body: Json) -> Moment:
         position = body.get("position")
         ahead = f"Number {position} in the queue" if position else "In the queue"
         return Moment("Waiting for its turn", 0.0, ahead, 0)
-    said = body.get("output") if isinstance(body.get("output"), Mapping) else {}
-    assert isinstance(said, Mapping)
+    output = body.get("output")
+    said: Json = output if isinstance(output, Mapping) else {}
     stage = STAGES.get(str(said.get("stage")), "Starting")
     windows, done = int(said.get("windows") or 0), int(said.get("window") or 0)
     parts = []
