@@ -74,11 +74,11 @@ def create(samples: list[tuple[str, str]]) -> Form:
             label="They speak",
         )
     with gr.Row(equal_height=True):
-        fields["engine"] = gr.Dropdown([], label="Engine", min_width=170)
+        fields["engine"] = gr.Dropdown([], label="Engine", min_width=215)
         fields["size"] = gr.Dropdown(
-            [], label="Size", allow_custom_value=True, min_width=170, elem_id="th-size"
+            [], label="Size", allow_custom_value=True, min_width=215, elem_id="th-size"
         )
-        fields["quality"] = gr.Dropdown([], label="Quality", visible=False, min_width=170)
+        fields["quality"] = gr.Dropdown([], label="Quality", visible=False, min_width=215)
     lacking = gr.HTML("")
     fields["score"] = gr.Checkbox(label="Measure lip sync when done", elem_id="th-score")
     make = gr.Button("Make the video", variant="primary", size="lg", elem_id="th-make")
