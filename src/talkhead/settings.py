@@ -372,3 +372,9 @@ def visible_gpus() -> int | None:
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a process of our own: this one's and more."""
     return {**os.environ, **more}
+
+
+def gradio_files(folder: Path) -> None:
+    """Have Gradio keep uploads in a folder of ours; it reads the variable when it is imported."""
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
