@@ -60,7 +60,7 @@ def page(base: str, context: Any) -> Iterator[Any]:
     found = watch.over(context.new_page())
     known(opened(found, base))
     yield found
-    assert watch.errors == []
+    assert watch.wrong == []
     assert watch.foreign == []
 
 

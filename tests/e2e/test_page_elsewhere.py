@@ -28,7 +28,7 @@ def page(endpoint: str) -> Iterator[Any]:
         found.set_default_timeout(WAIT)
         opened(found, base)
         yield found
-        assert watch.errors == []
+        assert watch.wrong == []
         assert watch.foreign == []
 
 

@@ -111,20 +111,22 @@ class Watch:
     foreign: list[str] = field(default_factory=list)
     visits: int = 0
 
+    @property
+    def wrong(self) -> list[str]:
+        """Return the errors, less what leaving a page makes Gradio say."""
+        if self.visits < 2:
+            return self.errors
+        return [text for text in self.errors if not any(sign in text for sign in LEFT)]
+
     def over(self, page: Any) -> Any:
         page.on("console", self._said)
-        page.on("pageerror", lambda error: self._wrong(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", self._asked)
         return page
 
     def _said(self, said: Any) -> None:
         if said.type == "error":
-            self._wrong(said.text)
-
-    def _wrong(self, text: str) -> None:
-        left = self.visits > 1 and any(sign in text for sign in LEFT)
-        if not left:
-            self.errors.append(text)
+            self.errors.append(said.text)
 
     def _asked(self, request: Any) -> None:
         url = request.url
