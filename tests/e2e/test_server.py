@@ -90,7 +90,9 @@ def test_progress_as_events_and_the_part_that_is_safe(server: Served) -> None:
     frames, sound = frames_of(part.content)
     assert frames in (80, 160)
     assert sound == pytest.approx(frames / 25, abs=0.05)
-    assert server.http.get(f"/partial/{job}").status_code == 404  # it has ended: see the result
+    whole = server.http.get(f"/partial/{job}")
+    assert (whole.status_code, whole.has_redirect_location) == (303, True)
+    assert whole.headers["location"] == found[-1][1]["output"]["result"]["outputs"][0]["url"]
 
 
 def test_stream_gives_what_is_new(server: Served) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from talkhead.runtime import Runtime
 
 Body = dict[str, Any]
+QUALITIES = get_args(Talk.model_fields["quality"].annotation)  # of engines that sample in steps
 
 
 def health(counts: Mapping[Status, int], pool: Pool) -> Body:
@@ -60,7 +61,6 @@ def capabilities(settings: Settings) -> Body:
         "stores": list(known.stores),
         "devices": list(devices(settings)),
         "price_per_hour": settings.server.price_per_hour,
-        "qualities": list(get_args(Talk.model_fields["quality"].annotation)),
     }
 
 
@@ -79,6 +79,7 @@ def _engine(runtime: "Runtime", found: Component, table: Mapping[str, str]) -> B
         "accepts_video": spec.accepts_video,
         "needs_face": spec.needs_face,
         "multiple": spec.multiple,
+        "qualities": list(QUALITIES) if spec.weights else [],
         "sizes": {
             str(name): [list(size) for size in sizes] for name, sizes in spec.buckets.items()
         },

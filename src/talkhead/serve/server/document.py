@@ -120,6 +120,7 @@ def _file(name: str, summary: str, parameters: list[Schema], content: Schema) ->
         "responses": {
             "200": {"description": "OK", "content": held},
             "206": {"description": "the range that was asked for", "content": held},
+            "303": {"description": "a part: the job has ended, see its video"},
             "416": {"description": "no such range"},
         },
     }
@@ -179,7 +180,6 @@ def _schemas() -> Schema:
                 "voices": {"type": "array", "items": {"type": "object"}},
                 "stores": {"type": "array", "items": TEXT},
                 "devices": {"type": "array", "items": TEXT},
-                "qualities": {"type": "array", "items": TEXT},
                 "price_per_hour": {"type": ["number", "null"]},
             },
             ["version", "actions", "engine", "engines", "voices"],

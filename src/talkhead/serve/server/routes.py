@@ -162,7 +162,7 @@ def _beside(made: APIRouter, parts: Parts) -> None:
     @made.get("/partial/{id}")
     async def part(id: str) -> Response:  # noqa: A002
         entry = await _entry(parts, id)
-        return await partial.answer(parts.settings, entry)
+        return await partial.answer(parts.settings, parts.dispatcher, entry)
 
     @made.get("/capabilities")
     async def capabilities() -> Body:
