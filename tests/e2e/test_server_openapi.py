@@ -15,7 +15,7 @@ from talkhead.setting_groups import Server
 from talkhead.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:schemathesis.*")
-EXAMPLES = 15  # of each operation
+EXAMPLES = 6  # of each operation
 
 
 def _app() -> object:

@@ -99,7 +99,7 @@ def tell(base: str, path: str, **said: Any) -> Any:
 
 
 # What Gradio's own code says when a page is left while it listens.
-LEFT = ("BodyStreamBuffer was aborted", "Connection errored out", "network error")
+LEFT = ("was aborted", "signal is aborted", "Connection errored out", "network error")
 
 
 @dataclass
