@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test unit lint soak bench clean help
+.PHONY: demo browser test unit lint soak bench clean help
 
 help:
 	@echo "make demo   install into $(VENV) and render demo.mp4 from the bundled portrait and speech"
 	@echo "make test   install what the tests need and run them"
 	@echo "make lint   ruff and mypy"
-	@echo "make soak   full loads: many kills, 200 mixed jobs (a quarter of an hour)"
+	@echo "make soak   full loads: many kills, 200 mixed jobs, 500 on the server (half an hour)"
 	@echo "make bench  measure speed, memory and lip sync"
 
 $(VENV)/core: pyproject.toml
@@ -21,7 +21,16 @@ $(VENV)/core: pyproject.toml
 $(VENV)/dev: $(VENV)/core
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@echo "next: gradio; pip will say that runpod wants another tomlkit, which it can do without"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[ui]"
 	@touch $@
+
+# Debian's, for the tests of the web page; where it cannot be had they are skipped, and say so
+browser:
+	@if command -v chromium >/dev/null; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
+	else echo "note: no chromium here: tests in a browser will be skipped"; fi
 
 demo: $(VENV)/core
 	$(BIN)/talkhead talk library:astronaut.png library:librivox.flac \
@@ -29,7 +38,7 @@ demo: $(VENV)/core
 	@echo "open demo.mp4"
 
 # a file of tests at a time for each core; what fails is easier to read without -n
-test: $(VENV)/dev
+test: $(VENV)/dev browser
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 unit: $(VENV)/dev
@@ -40,7 +49,7 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-soak: $(VENV)/dev
+soak: $(VENV)/dev browser
 	$(BIN)/pytest -m soak
 
 bench: $(VENV)/dev

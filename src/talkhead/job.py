@@ -103,11 +103,12 @@ def render(request: Talk, context: Context) -> Result:
             sounds = prepare.speak_texts(work, folder, context)
             work = survey.retimed(work, sounds, reporter)
             prepared = prepare.prepared(work, sounds, request.sampling.seed or 0, folder, context)
+            rendering.write_sound(work, sounds, folder, reporter)
         resumed = len(folder.segments)
         with stage("render"):
             rendering.render_segments(work, prepared, folder, reporter)
         with stage("assemble"):
-            ready = rendering.assemble(work, sounds, folder, reporter)
+            ready = rendering.assemble(work, folder)
         with stage("check"):
             ready, score = rendering.check(work, ready, folder, reporter)
         with stage("store"):

@@ -35,6 +35,8 @@ EXTRAS = {
     "infinitetalk": ("diffusers", "torch"),
     "omniavatar": ("diffusers", "torch"),
     "s3": ("boto3", "s3"),
+    "server": ("fastapi", "server"),
+    "ui": ("gradio", "ui"),
 }
 
 
@@ -72,6 +74,14 @@ def missing(name: str) -> str | None:
         return None
     module, extra = EXTRAS[name]
     return None if find_spec(module) else extra
+
+
+def need(name: str) -> None:
+    """Raise E_UNSUPPORTED where the extra that name needs is not installed."""
+    if lack := missing(name):
+        raise TalkheadError(
+            Code.UNSUPPORTED, f"what `{name}` needs is not installed", install(lack)
+        )
 
 
 def install(extra: str) -> str:

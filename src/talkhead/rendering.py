@@ -10,7 +10,7 @@ from talkhead import __version__
 from talkhead.deliver import Ready, main_name
 from talkhead.engines import Checkpoint, Chunk, Frames, Picture
 from talkhead.errors import Code, TalkheadError
-from talkhead.folder import Folder
+from talkhead.folder import MANIFEST, Folder, manifest_entries
 from talkhead.media import fit, segments
 from talkhead.media.facts import video_facts
 from talkhead.media.mark import DigitalSource
@@ -23,6 +23,7 @@ from talkhead.report import Reporter
 from talkhead.survey import Work
 
 Items = Iterator[Chunk | Checkpoint]
+SOUNDTRACK = "soundtrack.m4a"  # written before the first frame, so that a part can be heard too
 
 
 def render_segments(
@@ -47,16 +48,34 @@ def render_segments(
         )
 
 
-def assemble(work: Work, sounds: Sequence[Path], folder: Folder, reporter: Reporter) -> list[Ready]:
-    """Join the segments and the speakers' own sound to the final MP4; add a thumbnail."""
+def write_sound(work: Work, sounds: Sequence[Path], folder: Folder, reporter: Reporter) -> None:
+    """Write the speakers' own sound as the whole video's soundtrack."""
+    tracks = [Sound(*both) for both in zip(sounds, work.timeline.parts, strict=True)]
+    seconds = float(work.plan.frames / work.plan.fps)
+    write_soundtrack(tracks, seconds, folder.path / SOUNDTRACK, reporter.tick)
+
+
+def so_far(folder: Path, out: Path) -> int:
+    """Write what a job's folder holds of its video, with its sound; return the frames.
+
+    None are 0, and nothing is written. The job may run meanwhile: only what counts is read.
+    """
+    entries, _ = manifest_entries((folder / MANIFEST).read_bytes())
+    pieces = [folder / entry["file"] for entry in entries if "segment" in entry]
+    if not pieces or not (folder / SOUNDTRACK).exists():
+        return 0
+    tags = Tags(software=f"talkhead {__version__}", source=DigitalSource.GENERATED)
+    fps, frames = video_facts(pieces[0]).fps, sum(e["frames"] for e in entries if "segment" in e)
+    return join(pieces, folder / SOUNDTRACK, fps, out, tags, until=frames / fps)
+
+
+def assemble(work: Work, folder: Folder) -> list[Ready]:
+    """Join the segments and the soundtrack to the final MP4; add a thumbnail."""
     output, plan = work.request.output, work.plan
     tags = Tags(software=f"talkhead {__version__}, {plan.engine} engine", source=_source(work))
-    sound = folder.path / ".soundtrack.m4a"
-    tracks = [Sound(*both) for both in zip(sounds, work.timeline.parts, strict=True)]
-    write_soundtrack(tracks, float(plan.frames / plan.fps), sound, reporter.tick)
     video = folder.path / "video.mp4"
     pieces = [segment.file for segment in folder.segments]
-    join(pieces, sound, plan.fps, video, tags)
+    join(pieces, folder.path / SOUNDTRACK, plan.fps, video, tags)
     ready = [Ready("video", video, main_name(output, "video", ".mp4"))]
     if output.thumbnail:
         picture = folder.path / "thumbnail.jpg"

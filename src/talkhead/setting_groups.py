@@ -1,9 +1,9 @@
-"""Groups of settings: fetching, the rendering process, defaults of older payloads."""
+"""Groups of settings: fetching, the rendering process, the server, defaults of older payloads."""
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from talkhead.request import Strict
 
@@ -49,6 +49,39 @@ class Worker(Strict):
     def ready_s(self) -> float:
         """Return the seconds that a new child may take to be ready."""
         return self.start_s + (self.warm_up_s if self.warm_up else 0)
+
+
+class Server(Strict):
+    """The self-hosted server: `talkhead serve`."""
+
+    host: str = Field("127.0.0.1", description="where it listens; other than loopback needs token")
+    port: int = Field(8000, ge=0, le=65535, description="0 takes a free one")
+    token: SecretStr | None = Field(
+        None, min_length=16, description="what callers and browsers have to show"
+    )
+    folder: Path | None = Field(
+        None, description="queue and uploads; unset: `server`, beside the job folders"
+    )
+    queue: SecretStr | None = Field(
+        None, description="postgresql://… in place of the file in that folder"
+    )
+    devices: tuple[str, ...] = Field(
+        (), description="one rendering process for each, as cuda:0,cuda:1; unset: every GPU, or one"
+    )
+    waiting: int = Field(1000, ge=1, description="jobs that may wait; more are refused")
+    retries: int = Field(2, ge=0, le=10, description="after errors that may not come again")
+    retry_s: float = Field(5, gt=0, description="before the first of them; doubled each time")
+    rate: float = Field(
+        200,
+        ge=0,
+        description="requests a second of one address, saved up for ten; 0: no limit",
+    )
+    upload_gb: float = Field(20, gt=0, description="all uploads together; the oldest go first")
+    keep_days: float = Field(30, ge=0, description="that ended jobs stay in the list, and uploads")
+    origins: tuple[str, ...] = Field(
+        (), description="web pages that may call, as https://a.example"
+    )
+    price_per_hour: float | None = Field(None, ge=0, description="of this machine, to show costs")
 
 
 class Older(Strict):

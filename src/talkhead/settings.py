@@ -27,7 +27,7 @@ from talkhead.environment import named_of, older_of, store_of
 from talkhead.errors import Code, TalkheadError
 from talkhead.redaction import secret_name
 from talkhead.request import Strict
-from talkhead.setting_groups import Fetching, Older, Worker
+from talkhead.setting_groups import Fetching, Older, Server, Worker
 
 
 class Local(Strict):
@@ -35,6 +35,7 @@ class Local(Strict):
 
     kind: Literal["local"] = "local"
     root: Path = Field(Path("out"), description="the folder of results")
+    base: str | None = Field(None, description="URL before the key, where something serves them")
     prefix: str = Field("", description="what the keys of results begin with")
 
 
@@ -121,6 +122,7 @@ EXAMPLES = {  # of settings that are objects
     "store": '{"kind": "local", "root": "/data/results"}',
     "fetch": '{"http": true}',
     "worker": '{"check_s": 60}',
+    "server": '{"port": 9000}',
     "older": '{"steps": 8}',
     "weights_named": '{"wan-vae": "/data/Wan2.1_VAE.pth"}',
 }
@@ -221,6 +223,7 @@ class Settings(BaseSettings):
     keep_days: float = Field(7, ge=0, description="how long the folder of a failed job stays")
     keep_gb: float = Field(5, ge=0, description="how much all failed jobs' folders may hold")
     worker: Worker = Field(Worker(), description="the rendering process")
+    server: Server = Field(Server(), description="the self-hosted server")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least that is logged"
     )
@@ -303,6 +306,7 @@ def _complaint(kind: str, message: str, path: tuple[int | str, ...]) -> str:
             **STORES,
             "fetch": Fetching,
             "worker": Worker,
+            "server": Server,
             "older": Older,
         }
         model = groups.get(held)
@@ -359,6 +363,18 @@ def on_runpod() -> bool:
     return bool(os.environ.get("RUNPOD_WEBHOOK_GET_JOB"))
 
 
+def visible_gpus() -> int | None:
+    """Return how many GPUs CUDA_VISIBLE_DEVICES leaves to this process, None where it is unset."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if listed is None else len([name for name in listed.split(",") if name.strip()])
+
+
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a process of our own: this one's and more."""
     return {**os.environ, **more}
+
+
+def gradio_files(folder: Path) -> None:
+    """Have Gradio keep uploads in a folder of ours; it reads the variable when it is imported."""
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

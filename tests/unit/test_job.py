@@ -145,12 +145,13 @@ def test_cancel_is_heard_while_the_sound_is_written(portrait, runtime, tmp_path)
     cancel = threading.Event()
 
     def stop(step: Progress) -> None:
-        if step.stage == "assemble":
+        if (runtime.settings.jobs / "k" / "prepared.npz").exists():  # the sound comes next
             cancel.set()
 
     with pytest.raises(TalkheadError) as caught:
         job.run(asked(portrait, sound, idempotency_key="k"), runtime, stop, cancel=cancel)
-    assert (caught.value.code, caught.value.stage) == (Code.CANCELLED, "assemble")
+    assert (caught.value.code, caught.value.stage) == (Code.CANCELLED, "prepare")
+    assert not (runtime.settings.jobs / "k" / "soundtrack.m4a").exists()
 
 
 def test_a_voice_that_comes_after_the_end_is_told_as_such(portrait, speech, runtime) -> None:

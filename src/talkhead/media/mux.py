@@ -32,16 +32,25 @@ class Tags:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-def join(segments: Sequence[Path], sound: Path | None, fps: Fraction, out: Path, tags: Tags) -> int:
+def join(
+    segments: Sequence[Path],
+    sound: Path | None,
+    fps: Fraction,
+    out: Path,
+    tags: Tags,
+    *,
+    until: Fraction | None = None,
+) -> int:
     """Write segments one after the other, and the soundtrack, to an MP4; return its frame count.
 
     Frames come at a constant rate from 0 on. The index comes first, so that the file plays while
-    it loads. It is marked as made by a machine, in its metadata and in XMP.
+    it loads. It is marked as made by a machine, in its metadata and in XMP. `until` ends the sound
+    after so many seconds.
     """
     with whole_file(out) as partial:
         with av.open(str(partial), "w", format="mp4", options=_options(fps)) as container:
             container.metadata.update(_metadata(tags))
-            frames = _remux(segments, sound, fps, container)
+            frames = _remux(segments, (sound, until), fps, container)
         append_xmp(partial, xmp(tags.source, tags.software))
     return frames
 
@@ -73,8 +82,12 @@ def _metadata(tags: Tags) -> dict[str, str]:
 
 
 def _remux(
-    segments: Sequence[Path], sound: Path | None, fps: Fraction, container: OutputContainer
+    segments: Sequence[Path],
+    heard: tuple[Path | None, Fraction | None],
+    fps: Fraction,
+    container: OutputContainer,
 ) -> int:
+    sound, until = heard
     with av.open(str(segments[0])) as first:
         template = first.streams.video[0]
         header = template.codec_context.extradata or b""
@@ -86,7 +99,9 @@ def _remux(
     with av.open(str(sound)) as source:
         track = source.streams.audio[0]
         audio = container.add_stream_from_template(track)
-        return _mux(heapq.merge(pictures, _sound(source, audio), key=_time), video, container)
+        return _mux(
+            heapq.merge(pictures, _sound(source, audio, until), key=_time), video, container
+        )
 
 
 def _mux(
@@ -130,9 +145,13 @@ def _placed(packet: "av.Packet[Any]", begin: int, sent: int, fps: Fraction) -> "
     return packet
 
 
-def _sound(source: InputContainer, audio: av.AudioStream) -> Iterator["av.Packet[Any]"]:
+def _sound(
+    source: InputContainer, audio: av.AudioStream, until: Fraction | None
+) -> Iterator["av.Packet[Any]"]:
     for packet in source.demux(source.streams.audio[0]):
         if packet.size:
+            if until is not None and _time(packet) >= until:
+                return
             packet.stream = audio
             yield packet
 

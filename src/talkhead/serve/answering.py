@@ -45,11 +45,15 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A job as it arrived: the platform's id, the payload, the caller's own store if any."""
+    """A job as it arrived: the platform's id, the payload, the caller's own store if any.
+
+    `deadline_s` is the platform's, for payloads that bring none.
+    """
 
     id: str
     payload: object
     store: object = None
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,8 @@ def order(asked: Asked, reading: Reading, settings: Settings) -> Order:
     payload = reading.payload
     if isinstance(request, Job) and request.idempotency_key is None:
         payload = {**payload, "idempotency_key": safe_key(asked.id)}
+    if isinstance(request, Job) and request.deadline_s is None and asked.deadline_s is not None:
+        payload = {**payload, "deadline_s": asked.deadline_s}
     return Order(asked.id, payload, own_store(asked.store, settings))
 
 

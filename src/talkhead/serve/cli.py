@@ -261,6 +261,56 @@ def worker(
 
 
 @app.command(
+    epilog="Examples:\n\ntalkhead serve --port 8000\n\n"
+    "TALKHEAD_SERVER__TOKEN=… talkhead serve --host 0.0.0.0"
+)
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Where to listen; other than loopback needs a token.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Where to listen; 0: any free port.")] = None,
+    page: Annotated[bool, typer.Option(help="With the web page.")] = True,
+) -> None:
+    """Serve RunPod's paths and a web page from this machine, with a queue that survives."""
+    from talkhead import registry  # noqa: PLC0415
+    from talkhead.serve import local  # noqa: PLC0415
+
+    with local.failures(json=False):
+        registry.need("server")
+        from talkhead.serve import serving  # noqa: PLC0415
+
+        serving.serve(host, port, page=page)
+
+
+@app.command(
+    epilog="Examples:\n\ntalkhead ui\n\ntalkhead ui --endpoint https://api.runpod.ai/v2/ENDPOINT_ID"
+)
+def ui(
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="A server or RunPod endpoint elsewhere; unset: one on this machine."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Its key; better typed into the page, under Settings.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Where the page is on this machine; 0: any.")] = 8000,
+) -> None:
+    """Show the web page, for this machine or for an endpoint elsewhere."""
+    from talkhead import registry  # noqa: PLC0415
+    from talkhead.serve import local  # noqa: PLC0415
+
+    with local.failures(json=False):
+        for extra in ("server", "ui"):
+            registry.need(extra)
+        from talkhead.serve import serving  # noqa: PLC0415
+
+        if endpoint is None:
+            serving.serve("127.0.0.1", port)
+        else:
+            serving.show(endpoint, key, port)
+
+
+@app.command(
     epilog="Examples:\n\ntalkhead schema --out talkhead.schema.json\n\n"
     "talkhead schema --openapi --out openapi.json"
 )

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from talkhead import registry
 from talkhead.errors import Code, TalkheadError
-from talkhead.folder import file_digest
 from talkhead.report import naming
 from talkhead.serve import logs
 from talkhead.settings import Settings
@@ -96,6 +95,8 @@ def jobs_folder_works(folder: Path) -> None:
 
 def store_works(settings: Settings) -> None:
     """Put, read and delete a small object; raise what the store says, or E_UPLOAD."""
+    from talkhead.folder import file_digest  # noqa: PLC0415 (a server starts without numpy)
+
     store: Store = registry.resolve("store", settings.store.kind, registry.STORES).open(
         settings.store
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Self
+from urllib.parse import quote
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import Local
@@ -28,13 +29,14 @@ class LocalStore:
 
     offers = frozenset({"signed"})  # a path of this machine, which stands for both
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, base: str | None = None) -> None:
         self.root = root
+        self.base = base  # of the URLs under which something serves the folder
 
     @classmethod
     def open(cls, settings: Local) -> Self:
         """Return the store that the settings describe."""
-        return cls(settings.root)
+        return cls(settings.root, settings.base)
 
     def path(self, key: str) -> Path:
         """Return the file behind key, or raise E_INPUT_VALIDATION where it leaves the folder."""
@@ -93,7 +95,9 @@ class LocalStore:
                 return
 
     def link(self, key: str, kind: str, expires_s: int) -> Link:  # noqa: ARG002 (paths stay)
-        """Return a file: URL."""
+        """Return a URL below `base`, or a file: URL."""
+        if self.base is not None:
+            return Link(f"{self.base.rstrip('/')}/{quote(key)}")
         return Link(self.path(key).absolute().as_uri())
 
     def close(self) -> None:

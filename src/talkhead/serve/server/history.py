@@ -1,0 +1,55 @@
+"""The list of jobs, and what goes with one that is forgotten."""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import get_args
+
+from talkhead.serve.queue import Entry, Status
+from talkhead.serve.server.refusals import refused
+from talkhead.settings import Settings
+
+
+def asked(
+    query: Mapping[str, str], usual: int, most: int
+) -> tuple[int, float | None, Status | None]:
+    """Return how many jobs are wanted, from before when, and in which state; raise RefusedError."""
+    limit, before, status = query.get("limit"), query.get("before"), query.get("status")
+    if limit is not None and not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= most):
+        raise refused(400, f"limit: not a number from 1 to {most}")
+    known: tuple[Status, ...] = get_args(Status)
+    wanted = next((each for each in known if each == status), None)
+    if status is not None and wanted is None:
+        raise refused(400, "status: unknown", f"one of {', '.join(known)}")
+    return int(limit or usual), _number(before), wanted
+
+
+def forget(settings: Settings, entry: Entry) -> int:
+    """Delete the files of an ended job from the operator's store; return how many there were."""
+    result = (entry.output or {}).get("result") or {}
+    keys = [str(made["key"]) for made in result.get("outputs") or ()]
+    if not keys:
+        return 0
+    from talkhead.deliver import CLAIM, RECORD  # noqa: PLC0415 (heavy: the port opens without it)
+    from talkhead.runtime import Runtime  # noqa: PLC0415
+
+    store = Runtime(settings, serving=True).source()
+    try:
+        for key in keys:
+            store.delete(key)
+        for name in (RECORD, CLAIM):
+            store.delete(str(PurePosixPath(keys[0]).with_name(name)))
+    finally:
+        store.close()
+    return len(keys)
+
+
+def _number(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        found = float("nan")
+    if not 0 <= found < 1e12:
+        raise refused(400, "before: not a time in seconds", "take `created` of the last job")
+    return found

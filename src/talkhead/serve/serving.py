@@ -1,0 +1,106 @@
+"""`talkhead serve` and `talkhead ui`: a server of our own on this machine, until told to end."""
+
+import asyncio
+import signal
+import socket
+import sys
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from talkhead import registry, settings
+from talkhead.errors import Code, TalkheadError
+from talkhead.serve import fitness, logs
+from talkhead.serve.server import application, page_only, prepared
+from talkhead.serve.ui import Site, installed
+from talkhead.setting_groups import Server
+from talkhead.settings import Settings
+
+BACKLOG = 2048
+LEAVE_S = 3  # for calls under way when the server is told to end
+
+
+def serve(host: str | None, port: int | None, *, page: bool = True) -> None:
+    """Serve until Ctrl-C or SIGTERM. Raises where it cannot listen or would be open to others."""
+    asked = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    found = settings.load(aliases=True)
+    found = found.model_copy(update={"server": found.server.model_copy(update=asked)})
+    fitness.refuse_unknown_families(found)
+    if found.engine == "auto":
+        _say("note: TALKHEAD_ENGINE is not set; here `engine: auto` is the draft engine")
+        found = found.model_copy(update={"engine": "draft"})
+    found = prepared(found)
+    if page and not installed():
+        _say(f"note: there is no web page without gradio: {registry.install('ui')}")
+        page = False
+    with listening(found.server) as sock:
+        site = Site(_own(sock), _token(found.server), same_origin=True) if page else None
+        run(application(found, site), found, sock)
+
+
+def show(endpoint: str, key: str | None, port: int) -> None:
+    """Serve the page alone on this machine, for a server or endpoint elsewhere."""
+    registry.need("ui")
+    found = settings.load()
+    with listening(Server(port=port)) as sock:
+        run(page_only(Site(endpoint, key, choose=True)), found, sock)
+
+
+def run(app: ASGIApp, found: Settings, sock: socket.socket) -> None:
+    """Serve an application on a socket that listens already."""
+    logs.setup(found, sys.stderr)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=LEAVE_S,
+        proxy_headers=True,
+    )
+    _say(f"listening on {address(sock)}; Ctrl-C ends it, and what runs goes on next time")
+    # uvicorn raises the signal that ended it once more, which then is to do nothing
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    asyncio.run(uvicorn.Server(config).serve(sockets=[sock]))
+
+
+def listening(server: Server) -> socket.socket:
+    """Return a socket that listens where the settings say, or raise E_INPUT_VALIDATION."""
+    host, port = server.host, server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise TalkheadError(
+            Code.INPUT,
+            f"cannot listen on {host}, port {port}: {error.strerror}",
+            "choose another --port (0 takes a free one) or --host",
+        ) from error
+    return sock
+
+
+def address(sock: socket.socket) -> str:
+    """Return the URL of a socket that listens."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _own(sock: socket.socket) -> str:
+    """Return the URL under which this machine reaches a socket of its own."""
+    any_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared, not listened on)
+    host, port = sock.getsockname()[:2]
+    host = any_host.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _token(server: Server) -> str | None:
+    return server.token.get_secret_value() if server.token is not None else None
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,99 @@
+"""The web page. Gradio loads for seconds: nothing here imports it before `mounted` is entered."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from talkhead.errors import Code, TalkheadError
+from talkhead.serve.ui.site import Site
+from talkhead.settings import gradio_files
+
+__all__ = ["Site", "installed", "lifespan", "mounted"]
+
+WAITING = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
+    '<meta name="viewport" content="width=device-width">'
+    '<meta name="color-scheme" content="light dark">'
+    '<title>talkhead</title><body style="font:18px system-ui,sans-serif;display:grid;'
+    'place-items:center;min-height:90vh"><p>The page is loading …</p></body></html>'
+)
+
+
+@asynccontextmanager
+async def mounted(app: Any, site: Site) -> AsyncIterator[None]:
+    """Mount the page at / of an app that may be serving already; it works inside the block.
+
+    Loading takes seconds, in a thread; until then / says so. All files of the page lie in one
+    folder, which goes with the block. Enter it after every other route is there: / takes the rest.
+    """
+    from starlette.applications import Starlette  # noqa: PLC0415
+    from starlette.responses import HTMLResponse  # noqa: PLC0415
+    from starlette.routing import Mount, Route  # noqa: PLC0415
+
+    waiting = Mount("/", Starlette(routes=[Route("/", lambda _: HTMLResponse(WAITING))]))
+    app.router.routes.append(waiting)
+    with tempfile.TemporaryDirectory(prefix="talkhead-page-") as folder:
+        place = replace(site, folder=Path(folder) / "fetched", uploaded={})
+        inner = await asyncio.to_thread(_made, place, Path(folder))
+        app.router.routes.remove(waiting)
+        app.mount("/", inner)
+        async with inner.router.lifespan_context(inner):
+            blocks = inner.get_blocks()
+            blocks.run_startup_events()  # mounted late: the outer lifespan has begun without it
+            await blocks.run_extra_startup_events()
+            try:
+                yield
+            finally:
+                blocks.close(verbose=False)
+
+
+def installed() -> bool:
+    """Return whether the page can be loaded."""
+    return find_spec("gradio") is not None
+
+
+def lifespan(site: Site) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """Return a lifespan that is `mounted` alone; the page loads while the port is open."""
+
+    @asynccontextmanager
+    async def run(app: Any) -> AsyncIterator[None]:
+        ended = asyncio.Event()
+
+        async def hold() -> None:
+            async with mounted(app, site):
+                await ended.wait()
+
+        task = asyncio.create_task(hold())
+        try:
+            yield
+        finally:
+            ended.set()
+            await task
+
+    return run
+
+
+def _made(site: Site, folder: Path) -> Any:
+    """Load Gradio and return the page as an ASGI app of its own."""
+    gradio_files(folder / "gradio")
+    try:
+        import gradio as gr  # noqa: PLC0415 (takes seconds, and only here)
+        from fastapi import FastAPI  # noqa: PLC0415
+        from starlette.routing import Mount  # noqa: PLC0415
+
+        from talkhead.serve.ui import page  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name not in ("gradio", "fastapi"):
+            raise
+        raise TalkheadError(
+            Code.UNSUPPORTED, "the web page is not installed", 'pip install "talkhead[ui]"'
+        ) from error
+    host = FastAPI()
+    site.folder.mkdir(parents=True)
+    gr.mount_gradio_app(host, page.build(site), path="/", **page.look(site))
+    return next(route.app for route in host.router.routes if isinstance(route, Mount))

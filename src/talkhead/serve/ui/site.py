@@ -1,0 +1,96 @@
+"""What the page talks to, and how files get there and back."""
+
+import base64
+import mimetypes
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from talkhead.errors import Code, TalkheadError
+from talkhead.serve.client import Client
+
+Json = dict[str, Any]
+
+UPLOADED_S = 1800.0  # that a reference is used again without sending the file once more
+KEPT_S = 86_400.0  # that downloaded files stay
+FIRST_S = 6.0  # of patience with a server that says 429: a person is waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What one page serves.
+
+    `base` is the server or endpoint that it talks to, `token` the key it shows there. `same_origin`
+    says that the browser reaches that server's own paths at the page's address; otherwise results
+    are fetched into `folder` first. `choose` lets the user name another server and key.
+    """
+
+    base: str
+    token: str | None = None
+    same_origin: bool = False
+    choose: bool = False
+    folder: Path = field(default_factory=Path)
+    uploaded: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
+
+    def open(self, place: Mapping[str, str] | None) -> Client:
+        """Return a client of the user's own server and key, where set, or of the page's."""
+        if self.choose and place and place.get("base"):
+            return Client(place["base"], place.get("key") or None, patience_s=FIRST_S)
+        return Client(self.base, self.token, patience_s=FIRST_S)
+
+    def refer(self, client: Client, file: Mapping[str, Any]) -> str:
+        """Return the reference of a file that was dropped into the page, sending it once."""
+        path = str(file["path"])
+        key = client.base, path
+        sent, reference = self.uploaded.get(key, (0.0, ""))
+        if time.monotonic() - sent > UPLOADED_S or not reference:
+            reference = client.upload(Path(path), str(file.get("orig_name") or Path(path).name))
+            if len(reference) < 500:  # a data URI holds the file itself
+                self.uploaded[key] = time.monotonic(), reference
+        return reference
+
+    def link(self, client: Client, made: Mapping[str, Any]) -> str:
+        """Return what a browser finds a result's file under."""
+        if made.get("url") and self.same_origin:
+            return str(made["url"])
+        return local(self.fetched(client, made))
+
+    def fetched(self, client: Client, made: Mapping[str, Any]) -> Path:
+        """Return a result's file in the page's own folder."""
+        name = f"{made.get('sha256') or 'file'}{mimetypes.guess_extension(made['mime']) or ''}"
+        target = self._room() / name
+        if not target.exists():
+            if made.get("data"):
+                target.write_bytes(base64.b64decode(made["data"]))
+            elif made.get("url"):
+                client.download(str(made["url"]), target)
+            else:
+                raise TalkheadError(
+                    Code.UNSUPPORTED,
+                    "The result is in the server's store, and it gives no link to it",
+                    f"Fetch it there: {made.get('key')}",
+                )
+        return target
+
+    def partial(self, client: Client, job_id: str, windows: int) -> str:
+        """Return a link to the video as far as it is made; empty where there is none yet."""
+        if self.same_origin:
+            return f"/partial/{quote(job_id, safe='')}?windows={windows}"
+        target = self._room() / f"{job_id[:64]}-{windows}.mp4"
+        return local(target) if client.partial(job_id, target) else ""
+
+    def _room(self) -> Path:
+        """Return the folder of fetched files, the old ones gone."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for file in self.folder.iterdir():
+            if file.is_file() and time.time() - file.stat().st_mtime > KEPT_S:
+                file.unlink(missing_ok=True)
+        return self.folder
+
+
+def local(file: Path | str) -> str:
+    """Return the address at which the page itself serves a file of its folder or its uploads."""
+    return f"/gradio_api/file={quote(str(file))}"

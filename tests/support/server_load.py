@@ -1,0 +1,121 @@
+"""Many jobs and many pollers on one server: nothing lost, nothing twice, answers in time."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from support.hosting import memory_mb
+from support.self_hosted import FINAL, Served
+
+POLL_S = 0.1  # between two looks of one poller
+
+
+@dataclass
+class Load:
+    """What a load saw."""
+
+    answered: list[float] = field(default_factory=list)  # seconds of each status call
+    ends: dict[str, str] = field(default_factory=dict)
+    changes: list[str] = field(default_factory=list)  # jobs whose end changed: there must be none
+    memory_mb: list[float] = field(default_factory=list)  # of the server itself
+
+    def percentile(self, share: float) -> float:
+        ordered = sorted(self.answered)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+    def report(self) -> dict[str, Any]:
+        half = len(self.memory_mb) // 2
+        return {
+            "ends": dict(Counter(self.ends.values())),
+            "polls": len(self.answered),
+            "p50_ms": round(1000 * self.percentile(0.5), 1),
+            "p99_ms": round(1000 * self.percentile(0.99), 1),
+            "memory_mb": [round(self.memory_mb[half], 1), round(self.memory_mb[-1], 1)],
+        }
+
+
+async def poll(server: Served, jobs: list[str], load: Load, done: asyncio.Event) -> None:
+    """Look at one job after another until all have ended, as a waiting client would."""
+    turn = random.Random(id(done))
+    async with httpx.AsyncClient(base_url=server.base, timeout=30) as http:
+        while not done.is_set():
+            job = turn.choice(jobs)
+            began = time.perf_counter()
+            try:
+                answer = await http.get(f"/status/{job}")
+            except httpx.TransportError:  # the server was killed: the next one answers
+                await asyncio.sleep(POLL_S)
+                continue
+            load.answered.append(time.perf_counter() - began)
+            status = answer.json()["status"]
+            if job in load.ends and load.ends[job] != status:
+                load.changes.append(job)
+            if status in FINAL:
+                load.ends[job] = status
+            await asyncio.sleep(POLL_S)
+
+
+async def watch(server: Served, jobs: list[str], load: Load, pollers: int, limit_s: float) -> None:
+    """Poll until every job has ended."""
+    done = asyncio.Event()
+    tasks = [asyncio.create_task(poll(server, jobs, load, done)) for _ in range(pollers)]
+    deadline = time.monotonic() + limit_s
+    while len(load.ends) < len(jobs):
+        assert time.monotonic() < deadline, f"{len(load.ends)} of {len(jobs)} ended"
+        load.memory_mb.append(memory_mb(server.process.pid))
+        await asyncio.sleep(0.5)
+    done.set()
+    await asyncio.gather(*tasks)
+
+
+def loaded(server: Served, payload: dict[str, Any], jobs: int, pollers: int) -> Load:
+    """Queue so many jobs, poll them to their ends, and see that each ended once and well."""
+    load, names = Load(), [server.run(payload) for _ in range(jobs)]
+    asyncio.run(watch(server, names, load, pollers, 30 + 5.0 * jobs))
+    once_each(server, load, names)
+    return load
+
+
+def once_each(server: Served, load: Load, names: list[str]) -> None:
+    """Every job has reached one end, its result is whole, and nothing else was made."""
+    assert not load.changes
+    assert set(load.ends) == set(names)
+    assert set(load.ends.values()) == {"COMPLETED"}, load.report()
+    kept = {path.name for path in server.ground.store.iterdir()}
+    assert kept == set(names)
+    for name in names:
+        made = json.loads((server.ground.store / name / "result.json").read_text())
+        video = server.ground.store / name / "video.mp4"
+        assert made["outputs"][0]["bytes"] == video.stat().st_size
+    assert not list(server.ground.jobs.glob("*/manifest.jsonl"))
+
+
+def killed_at_random(
+    server: Served, payload: dict[str, Any], jobs: int, kills: int, seed: int
+) -> int:
+    """Kill server and rendering processes in turn under a load; return how many jobs went on."""
+    dice, names = random.Random(seed), [server.run(payload) for _ in range(jobs)]
+    for kill in range(kills):
+        time.sleep(dice.uniform(0.3, 2.0))
+        if kill % 2:
+            for child in server.events("child.ready")[-2:]:
+                try:
+                    os.kill(child["details"]["pid"], signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+        else:
+            server.kill()
+            server.start()
+    ends = {name: server.end(name, 60 + 5 * jobs)["status"] for name in names}
+    load = Load(ends=ends)
+    once_each(server, load, names)
+    results = (server.status(name)["output"]["result"] for name in names)
+    return sum(result["segments"]["resumed"] > 0 for result in results)
