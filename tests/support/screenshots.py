@@ -120,8 +120,8 @@ def small(picture: bytes) -> bytes:
     """Return a screenshot as a JPEG that the repository can hold."""
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     image = image.crop((0, 0, image.width, min(image.height, round(image.width * 2.2))))
-    image.thumbnail((900, 1100))
-    for quality in range(84, 30, -6):
+    image.thumbnail((560, 860))
+    for quality in range(66, 30, -6):
         image.save(out := io.BytesIO(), "JPEG", quality=quality, optimize=True, progressive=True)
         if out.tell() <= LARGEST:
             break
