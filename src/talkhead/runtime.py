@@ -234,6 +234,7 @@ class Runtime:
             device=settings.device,
             attention=settings.attention,
             compiled=settings.compile,
+            plans_only=settings.worker.plans_only,
         )
 
 

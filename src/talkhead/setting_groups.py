@@ -40,6 +40,9 @@ class Worker(Strict):
     )
     warm_up_s: float = Field(900, gt=0, description="for that, beside start_s")
     check_s: float = Field(30, gt=0, description="for each fitness check")
+    plans_only: bool = Field(
+        False, description="another process renders: plans count all of the GPU's memory as free"
+    )
     pull: tuple[str, ...] = Field((), description="sets of weights to pull before work begins")
     pull_s: float = Field(
         360, gt=0, description="for that; less than RUNPOD_INIT_TIMEOUT of the endpoint"

@@ -109,6 +109,7 @@ class Supplies:
     device: str = "auto"  # cuda, cuda:1, cpu; auto is a GPU where there is one
     attention: str = "auto"  # a backend of models.attention
     compiled: bool = False  # repeated blocks through torch.compile: slow to start, then faster
+    plans_only: bool = False  # another process renders, and may hold the device's memory now
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Placement:
     offload: bool = False  # weights of streamed modules stay in host memory
     compiled: bool = False  # repeated blocks run through torch.compile
     attention: str = "sdpa"  # one of models.attention.BACKENDS
+    plans_only: bool = False  # another process renders: all of the device's memory counts as free
 
 
 class Wanted(Protocol):
@@ -52,6 +53,10 @@ class Wanted(Protocol):
     def compiled(self) -> bool:
         """Return whether repeated blocks run through torch.compile."""
 
+    @property
+    def plans_only(self) -> bool:
+        """Return whether another process renders, and may hold the device's memory now."""
+
 
 def place(wanted: Wanted, *, offload: bool = False) -> Placement:
     """Return where and as what models compute; raises E_UNSUPPORTED for what is not there."""
@@ -61,7 +66,7 @@ def place(wanted: Wanted, *, offload: bool = False) -> Placement:
     device = torch.device(name)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     attention = choose_backend(wanted.attention, device)
-    return Placement(device, dtype, offload, wanted.compiled, attention)
+    return Placement(device, dtype, offload, wanted.compiled, attention, wanted.plans_only)
 
 
 def target_of(model: type[nn.Module], placement: Placement) -> Callable[[str], Target]:
@@ -92,12 +97,14 @@ def settle(model: nn.Module, placement: Placement) -> None:
             stream_in(modules, placement.device)
 
 
-def available(device: torch.device) -> int:
+def available(device: torch.device, *, whole: bool = False) -> int:
     """Return the bytes of a device that this process may still take, or already has and can reuse.
 
-    Of the host what the kernel and the container's limit leave.
+    Of the host what the kernel and the container's limit leave. `whole` counts all that a GPU has.
     """
     if device.type == "cuda":
+        if whole:
+            return int(torch.cuda.get_device_properties(device).total_memory)
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device)
     if not MEMINFO.exists():  # not Linux: all there is

@@ -111,4 +111,5 @@ def machine_of(placement: Placement) -> Machine:
     """Return the room that is where a model is placed."""
     device = placement.device
     itemsize = torch.empty(0, dtype=placement.dtype).itemsize
-    return Machine(device.type, itemsize, available(device), available(HOST))
+    free = available(device, whole=placement.plans_only)
+    return Machine(device.type, itemsize, free, available(HOST))

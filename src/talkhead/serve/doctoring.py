@@ -18,7 +18,13 @@ from talkhead.settings import load
 
 LIBRARIES = ("numpy", "av", "opencv-python-headless", "pillow", "pocketsphinx", "pydantic")
 # What serving others may need beyond the core: an extra, and the module that shows it is there.
-EXTRAS = {"runpod": "runpod", "s3": "boto3", "weights": "huggingface_hub"}
+EXTRAS = {
+    "runpod": "runpod",
+    "s3": "boto3",
+    "server": "fastapi",
+    "ui": "gradio",
+    "weights": "huggingface_hub",
+}
 ROOM_WANTED = 1e9  # bytes free for job folders
 
 

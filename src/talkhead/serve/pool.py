@@ -39,7 +39,7 @@ class Pool:
         self._settings = settings
         self._hosts: dict[Lane, Sequence[Host]] = {
             "render": [Host(with_device(settings, name)) for name in devices(settings)],
-            "desk": [Host(settings)],
+            "desk": [Host(planning(settings))],
         }
         self._idle: dict[Lane, asyncio.LifoQueue[Host]] = {}
         for lane, hosts in self._hosts.items():
@@ -110,6 +110,12 @@ def devices(settings: Settings) -> tuple[str, ...]:
 def with_device(settings: Settings, device: str) -> Settings:
     """Return settings for a process that computes on a device."""
     return settings.model_copy(update={"device": device})
+
+
+def planning(settings: Settings) -> Settings:
+    """Return settings for the process that plans while others render."""
+    worker = settings.worker.model_copy(update={"plans_only": True, "warm_up": None})
+    return settings.model_copy(update={"worker": worker})
 
 
 def on_gpus(settings: Settings) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from talkhead.engines.infinitetalk.transformer import InfiniteTalkTransformer
 from talkhead.models.loading import load
 from talkhead.models.placement import (
     Placement,
+    available,
     compile_blocks,
     settle,
     stream_in,
@@ -180,3 +182,14 @@ def test_every_streamed_list_is_one() -> None:
         assert len(getattr(model, name)) == TINY["num_layers"]
     rest = [n for n, _ in model.named_parameters() if n.partition(".")[0] not in model.streamed]
     assert not [name for name in rest if name.startswith("block")]
+
+
+def test_who_only_plans_counts_all_of_a_gpu_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that renders holds most of it, and lets it go for the job that is planned."""
+    gpu = torch.device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (5, 80))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 2)
+    whole = SimpleNamespace(total_memory=80)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: whole)
+    assert available(gpu) == 7
+    assert available(gpu, whole=True) == 80
