@@ -14,6 +14,7 @@ from PIL import Image
 
 from support.self_hosted import Served, served
 from support.serving import Ground, card
+from talkhead.serve.client import Client
 
 SLOW = {"engine": "testcard", "options": {"pause": 0.4}}  # seconds for each of five windows
 
@@ -260,3 +261,17 @@ def test_two_servers_do_not_share_a_queue(server: Served) -> None:
     second = Ground(server.ground.folder / "second", TALKHEAD_JOBS=str(server.ground.jobs))
     with pytest.raises(AssertionError, match="E_CAPACITY"):
         Served(second, "--no-page")
+
+
+def test_our_own_client_from_upload_to_file(server: Served, tmp_path: Path) -> None:
+    with Client(server.base) as client:
+        reference = client.upload(server.ground.volume / "portrait.png")
+        job = client.run({**card(frames=175, **SLOW), "portrait": reference})["id"]
+        seen = list(client.events(job))
+        assert {"IN_PROGRESS", "COMPLETED"} <= {body["status"] for body in seen}
+        assert any(body.get("output", {}).get("window") for body in seen)
+        made = seen[-1]["output"]["result"]["outputs"][0]
+        client.download(made["url"], tmp_path / "video.mp4")
+        assert (tmp_path / "video.mp4").stat().st_size == made["bytes"]
+        assert [line["id"] for line in client.jobs(limit=1)["jobs"]] == [job]
+        assert client.capabilities()["engines"][0]["name"] == "draft"

@@ -100,7 +100,7 @@ class Client:
                 ended = False
                 for name, data in _sent_events(reply):
                     ended = name == "end"
-                    yield data if ended else _in_progress(job_id, data)
+                    yield _in_progress(job_id, data) if name == "progress" else data
                 if ended:
                     return
         yield from self._polled(job_id)
