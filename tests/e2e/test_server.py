@@ -174,6 +174,7 @@ def test_uploads_are_named_by_requests(server: Served) -> None:
 def test_history_shows_jobs_and_forgets_them(server: Served) -> None:
     job = server.run(card())
     server.end(job)
+    server.end(server.run(card(dry_run=True)))  # a question, not a job to list
     line = server.ok(server.http.get("/jobs", params={"limit": 5}))["jobs"][0]
     assert (line["id"], line["status"], line["engine"]) == (job, "COMPLETED", "testcard")
     detail = server.ok(server.http.get(f"/jobs/{job}"))

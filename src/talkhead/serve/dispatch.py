@@ -8,6 +8,7 @@ answered with it.
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from talkhead.setting_groups import Server
 Kept = TypeVar("Kept")
 AGAIN_S = 2.0  # between two tries of a database that does not answer
 DUE_S = 1.0  # between two looks for a retry that is due
+ASIDE_S = 3600.0  # that the answer to a plan or another question is kept
 SWEEP_S = 5.0  # between two looks for jobs that waited too long
 # Of retryable errors the two that somebody wanted: who asked for the end, and who set a deadline.
 WANTED = (Code.CANCELLED, Code.TIMEOUT)
@@ -55,6 +57,7 @@ class Dispatcher:
     leaving: bool = False
     turn: int = 0  # of changes so far, so that none is missed between a look and a wait
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _asides: deque[tuple[float, str]] = field(default_factory=deque)  # ended, and when
     _tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
 
     async def start(self) -> None:
@@ -197,6 +200,8 @@ class Dispatcher:
             entry = await asyncio.to_thread(self.queue.entry, ticket.id)
             if entry is not None:
                 self.ended(entry, found)
+                if entry.facts.get("aside"):
+                    self._asides.append((time.monotonic(), ticket.id))
 
     async def _surely(self, call: Callable[..., Kept], *arguments: Any) -> Kept:
         """Have the queue do something, again and again while its database does not answer.
@@ -223,6 +228,8 @@ class Dispatcher:
                 if entry is not None:
                     self.ended(entry, None)
             await asyncio.to_thread(self.queue.sweep, now - self.settings.keep_days * 86_400)
+            while self._asides and time.monotonic() - self._asides[0][0] > ASIDE_S:
+                await asyncio.to_thread(self.queue.forget, self._asides.popleft()[1])
             await asyncio.sleep(SWEEP_S)
 
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import get_args
 
-from talkhead.serve.queue import Entry, Status
+from talkhead.serve.queue import Entry, Queue, Status
 from talkhead.serve.server.refusals import refused
 from talkhead.settings import Settings
+
+BATCH = 100  # jobs that are looked at together
 
 
 def asked(
@@ -21,6 +23,18 @@ def asked(
     if status is not None and wanted is None:
         raise refused(400, "status: unknown", f"one of {', '.join(known)}")
     return int(limit or usual), _number(before), wanted
+
+
+def visible(queue: Queue, limit: int, before: float | None, status: Status | None) -> list[Entry]:
+    """Return so many of the newest jobs, without plans and other questions."""
+    found: list[Entry] = []
+    while len(found) < limit:
+        more = queue.listed(BATCH, before, status)
+        found += [entry for entry in more if not entry.facts.get("aside")]
+        if len(more) < BATCH:
+            break
+        before = more[-1].queued
+    return found[:limit]
 
 
 def forget(settings: Settings, entry: Entry) -> int:

@@ -99,7 +99,8 @@ def _looking(made: APIRouter, parts: Parts) -> None:
     @made.get("/jobs")
     async def jobs(request: Request) -> Body:
         limit, before, status = history.asked(request.query_params, PAGE, MOST)
-        found = await asyncio.to_thread(parts.dispatcher.queue.listed, limit, before, status)
+        queue = parts.dispatcher.queue
+        found = await asyncio.to_thread(history.visible, queue, limit, before, status)
         return {"jobs": [wire.listed(entry) for entry in found]}
 
     @made.get("/jobs/{id}")

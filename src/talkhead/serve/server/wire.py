@@ -5,6 +5,7 @@ from typing import Any
 from talkhead.serve.dispatch import Live, failure
 from talkhead.serve.queue import Entry
 
+ASIDE = ("health", "capabilities")  # with plans: questions, which the history does not list
 SHORT = 200  # characters of a data: URI or another long text in a request that is shown
 
 Body = dict[str, Any]
@@ -58,6 +59,8 @@ def facts(payload: Any) -> Body:
     shown: Body = {"action": action if isinstance(action, str) else "talk"}
     if isinstance(engine, str) and engine != "auto":
         shown["engine"] = engine[:SHORT]
+    if held.get("dry_run") is True or action in ASIDE:
+        shown["aside"] = True
     if isinstance(key := held.get("idempotency_key"), str):
         shown["key"] = key[:SHORT]
     if title := _title(held):
