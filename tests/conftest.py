@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("talkhead", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "talkhead", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("talkhead")
 
 # Tiny networks: threads would wait for each other longer than they work. torch reads it on import.

@@ -143,6 +143,7 @@ def old_payload(**more: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.soak  # OmniAvatar's goes the same way in CI, in half the time
 def test_the_worker_is_killed_and_another_goes_on(weights: dict[str, str], tmp_path: Path) -> None:
     ground = Ground(tmp_path, **weights, TALKHEAD_ENGINE="infinitetalk", OMP_NUM_THREADS="1")
     ground.env |= {**SMALL, "TALKHEAD_WORKER__WARM_UP": "64x64"}

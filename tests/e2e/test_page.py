@@ -277,6 +277,7 @@ def test_history_opens_uses_again_and_deletes(page: Any, base: str) -> None:
 
 
 @scripted
+@pytest.mark.soak  # for the time that CI has
 def test_an_engine_that_takes_a_video(page: Any, base: str, tmp_path: Path) -> None:
     from support.media import moving, write_video
 
@@ -309,6 +310,7 @@ def test_an_engine_that_takes_a_video(page: Any, base: str, tmp_path: Path) -> N
 
 
 @scripted
+@pytest.mark.soak  # for the time that CI has
 def test_a_portrait_from_words(page: Any, base: str) -> None:
     assert page.get_by_text("Describe one").count() == 0
     tell(base, "/fake/script", maker=True)
@@ -320,6 +322,7 @@ def test_a_portrait_from_words(page: Any, base: str) -> None:
 
 
 @scripted
+@pytest.mark.soak  # for the time that CI has
 def test_the_engines_own_options(page: Any, base: str) -> None:
     fill(page)
     page.get_by_label("Engine", exact=True).click()

@@ -32,6 +32,7 @@ def page(endpoint: str) -> Iterator[Any]:
         assert watch.foreign == []
 
 
+@pytest.mark.soak  # for the time that CI has
 def test_an_endpoint_and_its_key(page: Any, endpoint: str) -> None:
     page.get_by_text("cannot be reached").wait_for()
     page.get_by_role("tab", name="Settings").click()

@@ -71,6 +71,7 @@ def frames(plane: Platform, job: str) -> tuple[int, str]:
     return frames_digest(Path(url.removeprefix("file://")))
 
 
+@pytest.mark.soak  # in CI: test_resume.py by the command line, test_server_load.py by the server
 def test_three_kills_leave_no_trace_in_the_video(tmp_path: Path) -> None:
     kill_and_resubmit(tmp_path, kills=3, seed=5)
 
