@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+QUIET := --quiet --disable-pip-version-check --no-compile  # what is imported is compiled then
 
 .PHONY: demo browser test unit lint soak bench clean help
 
@@ -19,10 +20,10 @@ $(VENV)/core: pyproject.toml
 
 # torch first and by its exact version: left free, pip takes the far larger CUDA build
 $(VENV)/dev: $(VENV)/core
-	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(BIN)/pip install $(QUIET) torch==2.13.0
+	$(BIN)/pip install $(QUIET) -e ".[dev]"
 	@echo "next: gradio; pip will say that runpod wants another tomlkit, which it can do without"
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[ui]"
+	$(BIN)/pip install $(QUIET) -e ".[ui]"
 	@touch $@
 
 # Debian's, for the tests of the web page; where it cannot be had they are skipped, and say so

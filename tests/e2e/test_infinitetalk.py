@@ -78,6 +78,7 @@ def test_the_engine_as_it_is(cli: Cli, weights: dict[str, str]) -> None:
     assert any("alpha" in note["message"] for note in made["warnings"])  # of the quality's LoRA
 
 
+@pytest.mark.soak  # OmniAvatar's goes the same way in CI
 def test_a_killed_job_goes_on_with_the_same_frames(tiny: Cli) -> None:
     whole = well(tiny(*words("whole.mp4")))
     assert whole["segments"]["total"] == 2

@@ -135,6 +135,7 @@ def test_a_failure_is_told_in_words_and_tried_again(page: Any, base: str) -> Non
 
 
 @scripted
+@pytest.mark.soak  # for the time that CI has
 def test_a_busy_server_is_waited_for(page: Any, base: str) -> None:
     fill(page)
     page.locator("#th-plan dl").wait_for()
@@ -201,6 +202,7 @@ def test_text_with_a_voice_that_is_heard_first(page: Any) -> None:
     plays(made(page))
 
 
+@pytest.mark.soak  # for the time that CI has
 def test_a_draft_preview_first(page: Any, base: str) -> None:
     fill(page)
     page.locator("#th-plan dl").wait_for()
