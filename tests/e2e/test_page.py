@@ -29,6 +29,7 @@ from support.browser import (
 
 LACKING = browser.lacking()
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING or "-")
+in_soak = pytest.mark.soak  # CI has time for the first way, cancel, bad files, two people, a reload
 scripted = pytest.mark.skipif(browser.HERE in os.environ, reason="scripts the fake server")
 
 
@@ -80,6 +81,7 @@ def test_the_whole_way(page: Any) -> None:
 
 
 @scripted
+@in_soak
 def test_progress_and_the_partial_video(page: Any, base: str) -> None:
     tell(base, "/fake/script", queue_s=1.5, run_s=5)
     fill(page)
@@ -117,6 +119,7 @@ def test_a_file_that_is_no_picture(page: Any, tmp_path: Path) -> None:
 
 
 @scripted
+@in_soak
 def test_a_failure_is_told_in_words_and_tried_again(page: Any, base: str) -> None:
     error = {
         "code": "E_OOM", "message": "the GPU ran out of memory", "hint": "choose a smaller size",
@@ -135,7 +138,7 @@ def test_a_failure_is_told_in_words_and_tried_again(page: Any, base: str) -> Non
 
 
 @scripted
-@pytest.mark.soak  # for the time that CI has
+@in_soak
 def test_a_busy_server_is_waited_for(page: Any, base: str) -> None:
     fill(page)
     page.locator("#th-plan dl").wait_for()
@@ -189,6 +192,7 @@ def test_two_speakers_by_clicks(page: Any, base: str, tmp_path: Path) -> None:
     assert payload["turns"] == "in_turn"
 
 
+@in_soak
 def test_text_with_a_voice_that_is_heard_first(page: Any) -> None:
     page.set_input_files("#th-portrait input[type=file]", str(PORTRAIT))
     page.get_by_role("tab", name="Text").click()
@@ -202,7 +206,7 @@ def test_text_with_a_voice_that_is_heard_first(page: Any) -> None:
     plays(made(page))
 
 
-@pytest.mark.soak  # for the time that CI has
+@in_soak
 def test_a_draft_preview_first(page: Any, base: str) -> None:
     fill(page)
     page.locator("#th-plan dl").wait_for()
@@ -210,6 +214,7 @@ def test_a_draft_preview_first(page: Any, base: str) -> None:
     plays(page.locator("#th-draft video"))
 
 
+@in_soak
 def test_by_keyboard_alone(page: Any) -> None:
     """Everything is reached by Tab in the order of reading, and works by Enter and Space."""
     names: list[str] = []
@@ -241,6 +246,7 @@ def test_by_keyboard_alone(page: Any) -> None:
     made(page)
 
 
+@in_soak
 def test_phone_width_has_no_sideways_scroll(context: Any, base: str) -> None:
     page = context.new_page()
     page.set_viewport_size({"width": 390, "height": 844})
@@ -253,6 +259,7 @@ def test_phone_width_has_no_sideways_scroll(context: Any, base: str) -> None:
 
 
 @scripted
+@in_soak
 def test_history_opens_uses_again_and_deletes(page: Any, base: str) -> None:
     fill(page)
     page.locator("#th-advanced").get_by_text("Advanced").click()
@@ -279,7 +286,7 @@ def test_history_opens_uses_again_and_deletes(page: Any, base: str) -> None:
 
 
 @scripted
-@pytest.mark.soak  # for the time that CI has
+@in_soak
 def test_an_engine_that_takes_a_video(page: Any, base: str, tmp_path: Path) -> None:
     from support.media import moving, write_video
 
@@ -312,7 +319,7 @@ def test_an_engine_that_takes_a_video(page: Any, base: str, tmp_path: Path) -> N
 
 
 @scripted
-@pytest.mark.soak  # for the time that CI has
+@in_soak
 def test_a_portrait_from_words(page: Any, base: str) -> None:
     assert page.get_by_text("Describe one").count() == 0
     tell(base, "/fake/script", maker=True)
@@ -324,7 +331,7 @@ def test_a_portrait_from_words(page: Any, base: str) -> None:
 
 
 @scripted
-@pytest.mark.soak  # for the time that CI has
+@in_soak
 def test_the_engines_own_options(page: Any, base: str) -> None:
     fill(page)
     page.get_by_label("Engine", exact=True).click()
