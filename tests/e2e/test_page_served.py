@@ -1,4 +1,4 @@
-"""The page on the real server: through the login to a played video, and back after a kill."""
+"""The page on the real server: through the login to a played video."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def logged_in(page: Any, server: Served) -> Any:
     return page
 
 
-def test_from_login_to_a_played_video_and_on_after_a_kill(tmp_path: Path) -> None:
+def test_from_login_to_a_played_video(tmp_path: Path) -> None:
     ground = Ground(tmp_path, TALKHEAD_ENGINE="draft")
     token = {"TALKHEAD_SERVER__TOKEN": TOKEN}
     with browser.chromium() as chromium, served(ground, **token) as server:
