@@ -284,7 +284,7 @@ def test_without_weights_there_is_a_plan_and_no_work(
 def test_what_does_not_fit_is_refused_before_it_begins(
     engine: InfiniteTalk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("talkhead.models.weighing.available", lambda _device: 100_000)
+    monkeypatch.setattr("talkhead.models.weighing.available", lambda _device, **_: 100_000)
     before = Plan("infinitetalk", WIDTH, HEIGHT, Fraction(25), 17, (17,), (17,), 1, 1)
     for work in (planned, lambda engine: engine.prepare(given(17), before, quiet)):
         with pytest.raises(TalkheadError) as caught:

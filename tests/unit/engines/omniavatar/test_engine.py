@@ -321,7 +321,8 @@ def test_what_does_not_fit_is_refused_before_it_begins(
 ) -> None:
     plan = planned(engine, 17)
     fixed: dict[str, Any] = {"options": options(vae_tiling=False), "memory": Fitting("none")}
-    monkeypatch.setattr("talkhead.models.weighing.available", lambda _device: plan.memory_bytes - 1)
+    free = plan.memory_bytes - 1
+    monkeypatch.setattr("talkhead.models.weighing.available", lambda _device, **_: free)
     for work in (
         lambda: planned(engine, 17, **fixed),
         lambda: engine.prepare(given(17, **fixed), plan, quiet),
