@@ -268,7 +268,9 @@ def serve(
     host: Annotated[
         str | None, typer.Option(help="Where to listen; other than loopback needs a token.")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Where to listen; 0: any free port.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Where to listen; 0: any free port.")
+    ] = None,
     page: Annotated[bool, typer.Option(help="With the web page.")] = True,
 ) -> None:
     """Serve RunPod's paths and a web page from this machine, with a queue that survives."""
@@ -293,7 +295,9 @@ def ui(
     key: Annotated[
         str | None, typer.Option(help="Its key; better typed into the page, under Settings.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Where the page is on this machine; 0: any.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where the page is on this machine; 0: any.")
+    ] = 8000,
 ) -> None:
     """Show the web page, for this machine or for an endpoint elsewhere."""
     from talkhead import registry  # noqa: PLC0415

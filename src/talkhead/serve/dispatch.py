@@ -46,7 +46,7 @@ class Live:
 class Dispatcher:
     """The one executor of a queue. All methods belong to one event loop.
 
-    `ended` hears of every end, `told` of every word of progress.
+    `ended` hears of every end.
     """
 
     queue: Queue
@@ -64,8 +64,7 @@ class Dispatcher:
         """Put back what an earlier process was at, and begin to work."""
         if found := await asyncio.to_thread(self.queue.recover):
             logs.event("queue.recovered", jobs=found)
-        lanes = [(lane, number) for lane in LANES for number in range(self.pool.size(lane))]
-        works = [self._lane(lane) for lane, _ in lanes]
+        works = [self._lane(lane) for lane in LANES for _ in range(self.pool.size(lane))]
         for work in (self.pool.start(), self._sweeping(), *works):
             task = asyncio.create_task(work)
             self._tasks.add(task)
@@ -90,7 +89,7 @@ class Dispatcher:
         return entry
 
     async def cancel(self, job_id: str) -> Entry | None:
-        """End a job, which counts at once; where it runs, wait until its process is free."""
+        """End a job, which counts at once; its process is free as soon as it has stopped."""
         entry = await asyncio.to_thread(self.queue.cancel, job_id)
         live = self.live.get(job_id)
         if live is not None and live.task is not None:
@@ -159,7 +158,7 @@ class Dispatcher:
     async def _attempt(self, ticket: Ticket, attempt: int, live: Live) -> None:
         """Run a job once and write down what came of it."""
         asked = asked_of(ticket)
-        entry = await asyncio.to_thread(self.queue.entry, ticket.id)
+        entry = await self._surely(self.queue.entry, ticket.id)
         if entry is None or entry.status != "IN_PROGRESS":
             return  # it was cancelled between being taken and being known as live
         try:
@@ -170,7 +169,7 @@ class Dispatcher:
                     else:
                         await self._settle(ticket, attempt, event)
         except asyncio.CancelledError:  # `cancel` has written the end down before
-            entry = await asyncio.to_thread(self.queue.entry, ticket.id)
+            entry = await self._surely(self.queue.entry, ticket.id)
             if entry is not None:
                 self.ended(entry, None)
 
@@ -197,7 +196,7 @@ class Dispatcher:
         output = found.body or None
         text = found.text.encode("utf-8", "replace").decode() or None  # no halves of characters
         if await self._surely(self.queue.finish, ticket.id, attempt, status, output, text):
-            entry = await asyncio.to_thread(self.queue.entry, ticket.id)
+            entry = await self._surely(self.queue.entry, ticket.id)
             if entry is not None:
                 self.ended(entry, found)
                 if entry.facts.get("aside"):
@@ -223,13 +222,13 @@ class Dispatcher:
         """End what waited past its time, and forget what ended long ago."""
         while True:
             now = time.time()
-            for job_id in await asyncio.to_thread(self.queue.expire, now):
-                entry = await asyncio.to_thread(self.queue.entry, job_id)
+            for job_id in await self._surely(self.queue.expire, now):
+                entry = await self._surely(self.queue.entry, job_id)
                 if entry is not None:
                     self.ended(entry, None)
-            await asyncio.to_thread(self.queue.sweep, now - self.settings.keep_days * 86_400)
+            await self._surely(self.queue.sweep, now - self.settings.keep_days * 86_400)
             while self._asides and time.monotonic() - self._asides[0][0] > ASIDE_S:
-                await asyncio.to_thread(self.queue.forget, self._asides.popleft()[1])
+                await self._surely(self.queue.forget, self._asides.popleft()[1])
             await asyncio.sleep(SWEEP_S)
 
 

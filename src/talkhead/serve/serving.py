@@ -34,7 +34,7 @@ def serve(host: str | None, port: int | None, *, page: bool = True) -> None:
         _say(f"note: there is no web page without gradio: {registry.install('ui')}")
         page = False
     with listening(found.server) as sock:
-        site = Site(_own(sock), _token(found.server), same_origin=True) if page else None
+        site = Site(address(sock), _token(found.server), same_origin=True) if page else None
         run(application(found, site), found, sock)
 
 
@@ -84,12 +84,6 @@ def listening(server: Server) -> socket.socket:
 
 
 def address(sock: socket.socket) -> str:
-    """Return the URL of a socket that listens."""
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _own(sock: socket.socket) -> str:
     """Return the URL under which this machine reaches a socket of its own."""
     any_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared, not listened on)
     host, port = sock.getsockname()[:2]

@@ -254,3 +254,29 @@ def test_what_waits_too_long_is_not_begun(place: str, monkeypatch: pytest.Monkey
     ends = play(place, pool, scene)
     assert ("b", "TIMED_OUT") in [(end.id, end.status) for end in ends]
     assert pool.begun == ["a"]
+
+
+def test_looking_after_the_queue_outlives_a_database_that_is_away(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "SWEEP_S", 0.02)
+    monkeypatch.setattr(dispatch, "AGAIN_S", 0.01)
+    expire, failures = Queue.expire, [1, 2]
+
+    def away(self: Queue, now: float) -> list[str]:
+        if failures:
+            raise ConnectionError(failures.pop())
+        return expire(self, now)
+
+    monkeypatch.setattr(Queue, "expire", away)
+
+    async def slow() -> None:
+        await asyncio.sleep(0.5)
+
+    async def scene(made: Dispatcher) -> None:
+        await made.submit(ticket("a"))
+        await made.submit(ticket("b", expires=1.0))
+        assert (await ended(made, "b")).status == "TIMED_OUT"
+
+    play(place, Script(a=[[slow, GOOD]]), scene)
+    assert not failures
