@@ -22,10 +22,9 @@ from talkhead import __version__
 from talkhead.errors import Code, TalkheadError
 from talkhead.report import naming
 from talkhead.serve import logs
-from talkhead.serve.answering import Answer
 from talkhead.serve.dispatch import Dispatcher
 from talkhead.serve.pool import Pool
-from talkhead.serve.queue import Entry, Queue
+from talkhead.serve.queue import Queue
 from talkhead.serve.server import files, partial
 from talkhead.serve.server.events import Streams
 from talkhead.serve.server.guard import LOOPBACK, Guard
@@ -36,7 +35,7 @@ from talkhead.serve.ui import Site, mounted
 from talkhead.setting_groups import Server
 from talkhead.settings import Local, Settings
 
-UPLOADS_S = 3600.0  # between two looks at old uploads
+LOOK_S = 300.0  # between two looks at old uploads and parts
 
 
 def prepared(settings: Settings) -> Settings:
@@ -69,18 +68,14 @@ def application(settings: Settings, site: Site | None = None) -> ASGIApp:
     queue = Queue.open(_place(settings))
     pool = Pool(settings)
 
-    def ended(entry: Entry, answer: Answer | None) -> None:
-        metrics.end(entry, answer)
-        partial.forget(settings, entry)
-
-    dispatcher = Dispatcher(queue, pool, settings.server, ended)
+    dispatcher = Dispatcher(queue, pool, settings.server, metrics.end)
     uploads = files.Uploads(settings)
     parts = Parts(settings, dispatcher, uploads, metrics, Streams(dispatcher))
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await dispatcher.start()
-        sweeping = asyncio.create_task(_sweeping(uploads))
+        sweeping = asyncio.create_task(_sweeping(settings, uploads))
         try:
             async with page(app, site):
                 yield
@@ -175,11 +170,12 @@ def _place(settings: Settings) -> str:
     return f"sqlite:///{(root / 'queue.sqlite').absolute()}"
 
 
-async def _sweeping(uploads: files.Uploads) -> None:
+async def _sweeping(settings: Settings, uploads: files.Uploads) -> None:
     while True:
         with suppress(OSError):
             await asyncio.to_thread(uploads.sweep)
-        await asyncio.sleep(UPLOADS_S)
+            await asyncio.to_thread(partial.sweep, settings)
+        await asyncio.sleep(LOOK_S)
 
 
 def _handle_errors(app: FastAPI) -> None:

@@ -1,6 +1,7 @@
 """The part of a video that is safe already, to be watched while the rest is made."""
 
 import asyncio
+import time
 from pathlib import Path
 
 from starlette.responses import FileResponse, RedirectResponse, Response
@@ -13,6 +14,7 @@ from talkhead.serve.server import files
 from talkhead.serve.server.refusals import refused
 from talkhead.settings import Settings
 
+KEPT_S = 600.0  # that a part stays, however its job goes on
 FRESH = {"Cache-Control": "no-store"}
 ENDING_S = 3.0  # for a job whose folder is gone already to be known as ended
 
@@ -34,10 +36,11 @@ async def answer(settings: Settings, dispatcher: Dispatcher, entry: Entry) -> Re
     return RedirectResponse(whole, 303)
 
 
-def forget(settings: Settings, entry: Entry) -> None:
-    """Delete the parts of a job that has ended."""
-    for file in _parts(settings, entry):
-        file.unlink(missing_ok=True)
+def sweep(settings: Settings) -> None:
+    """Delete parts that nobody can be reading any more; what is wanted again is made again."""
+    for file in _folder(settings).glob("*.mp4"):
+        if time.time() - file.stat().st_mtime > KEPT_S:
+            file.unlink(missing_ok=True)
 
 
 def _made(settings: Settings, entry: Entry) -> Path | None:
@@ -60,7 +63,7 @@ def _made(settings: Settings, entry: Entry) -> Path | None:
         frames = 0
     if not frames:
         return older[-1] if older else None
-    for file in older:
+    for file in older[:-1]:  # the last one may be on its way to somebody
         file.unlink(missing_ok=True)
     return out
 
