@@ -11,8 +11,8 @@ from schemathesis.specs.openapi.checks import response_schema_conformance
 
 from support.cards import card_settings
 from talkhead.serve.server import application, document, prepared
-from talkhead.setting_groups import Server
 from talkhead.settings import Settings
+from talkhead.settings.groups import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:schemathesis.*")
 EXAMPLES = 6  # of each operation

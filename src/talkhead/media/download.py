@@ -22,7 +22,7 @@ from talkhead import __version__
 from talkhead.errors import Code, TalkheadError
 from talkhead.media.address import Entry, Url, parse_entry, parse_url, printable, refused
 from talkhead.media.pinned import Line, Watch, addresses, connect
-from talkhead.setting_groups import Fetching
+from talkhead.settings.groups import Fetching
 
 Seen = Callable[[int, int], None]  # bytes so far, and in all (0: not known)
 Headers = dict[bytes, bytes]  # names in lower case

@@ -17,7 +17,7 @@ from typing import Literal
 from talkhead.errors import Code, TalkheadError
 from talkhead.media.address import refused, shown
 from talkhead.media.pinned import SLICE_S, Watch
-from talkhead.setting_groups import Fetching
+from talkhead.settings.groups import Fetching
 from talkhead.stores import Tick
 
 SCHEMES = ("https:", "http:", "data:", "store:", "volume:", "library:")

@@ -22,7 +22,7 @@ from talkhead.serve.answering import Answer, Asked, Body
 from talkhead.serve.pool import LANES, Job, Lane, Pool
 from talkhead.serve.progress import payload
 from talkhead.serve.queue import FINAL, Ended, Entry, Queue, Ticket
-from talkhead.setting_groups import Server
+from talkhead.settings.groups import Server
 
 Kept = TypeVar("Kept")
 AGAIN_S = 2.0  # between two tries of a database that does not answer

@@ -13,8 +13,8 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.serve import fitness, logs
 from talkhead.serve.server import application, page_only, prepared
 from talkhead.serve.ui import Site, installed
-from talkhead.setting_groups import Server
 from talkhead.settings import Settings
+from talkhead.settings.groups import Server
 
 BACKLOG = 2048
 LEAVE_S = 3  # for calls under way when the server is told to end

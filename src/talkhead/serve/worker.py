@@ -16,8 +16,8 @@ from talkhead.report import naming
 from talkhead.result import Progress, Result
 from talkhead.serve import logs
 from talkhead.serve.process import AGAIN, Call, Order, Process, death, ending, located, unstarted
-from talkhead.setting_groups import Worker
 from talkhead.settings import Settings
+from talkhead.settings.groups import Worker
 
 __all__ = ["Host", "Order"]
 GRACE_S = 4.0  # for a job to stop when the whole worker has to

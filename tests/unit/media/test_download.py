@@ -17,7 +17,7 @@ from support.web import Answer, Network, Web, certified, moved, recorded, reply
 from talkhead.errors import Code, TalkheadError
 from talkhead.media import download
 from talkhead.media.fetch import Places, Wanted, fetch_all
-from talkhead.setting_groups import Fetching
+from talkhead.settings.groups import Fetching
 
 Serve = Callable[..., Web]
 OPEN = {"http": True, "private_hosts": ("127.0.0.1",)}

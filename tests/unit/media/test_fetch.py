@@ -11,7 +11,7 @@ import pytest
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.media.fetch import Kind, Places, Wanted, fetch_all
-from talkhead.setting_groups import Fetching
+from talkhead.settings.groups import Fetching
 from talkhead.stores import Tick
 
 HERE = Places(local_paths=True)

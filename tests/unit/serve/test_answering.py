@@ -23,8 +23,8 @@ from talkhead.serve.answering import (
     size,
 )
 from talkhead.serve.worker import Order
-from talkhead.setting_groups import Older
 from talkhead.settings import Settings
+from talkhead.settings.groups import Older
 
 TALK = {"portrait": "library:a.png", "speakers": [{"audio": "library:a.wav"}]}
 HUB = {"image_url": "https://x/a.png", "wav_url": "https://x/a.wav", "input_type": "image"}

@@ -15,7 +15,7 @@ from talkhead.serve.answering import Answer
 from talkhead.serve.dispatch import Dispatcher
 from talkhead.serve.pool import Job, Lane
 from talkhead.serve.queue import Entry, Queue, Ticket
-from talkhead.setting_groups import Server
+from talkhead.settings.groups import Server
 
 GOOD = Answer({"result": {"outputs": []}})
 Step = Progress | Answer | Callable[[], Awaitable[None]]

@@ -6,8 +6,8 @@ import pytest
 
 from talkhead.serve import pool
 from talkhead.serve.pool import Pool, devices, on_gpus, planning
-from talkhead.setting_groups import Server, Worker
 from talkhead.settings import Settings
+from talkhead.settings.groups import Server, Worker
 
 
 def settings(**more: object) -> Settings:

@@ -16,8 +16,8 @@ from support.weights import BIG, Puller, safetensors, write
 from talkhead.errors import Code, TalkheadError
 from talkhead.serve import logs, weighing
 from talkhead.serve.cli import app
-from talkhead.setting_groups import Worker as WorkerSettings
 from talkhead.settings import Settings
+from talkhead.settings.groups import Worker as WorkerSettings
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -32,8 +32,8 @@ from talkhead.serve.server.metrics import Clock, Metrics
 from talkhead.serve.server.refusals import Json, RefusedError, refused, reply, reply_error
 from talkhead.serve.server.routes import Parts, router
 from talkhead.serve.ui import Site, mounted
-from talkhead.setting_groups import Server
 from talkhead.settings import Local, Settings
+from talkhead.settings.groups import Server
 
 LOOK_S = 300.0  # between two looks at old uploads and parts
 

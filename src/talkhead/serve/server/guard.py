@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from talkhead.errors import Code
 from talkhead.serve.server.refusals import RefusedError, refused, reply
-from talkhead.setting_groups import Server
+from talkhead.settings.groups import Server
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 COOKIE = "talkhead"

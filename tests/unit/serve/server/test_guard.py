@@ -14,8 +14,8 @@ from support.cards import card_settings
 from talkhead.errors import TalkheadError
 from talkhead.serve.server import application, guard, prepared
 from talkhead.serve.server.guard import Bucket, Guard, session, session_holds
-from talkhead.setting_groups import Server
 from talkhead.settings import Settings
+from talkhead.settings.groups import Server
 
 TOKEN = "0123456789abcdef"
 

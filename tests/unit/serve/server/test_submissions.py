@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 from support.cards import card_settings
 from talkhead.serve.server import application, prepared
 from talkhead.serve.server.submissions import lane, ticket
-from talkhead.setting_groups import Server
 from talkhead.settings import Settings
+from talkhead.settings.groups import Server
 
 INPUT = {"portrait": "volume:a.png", "speakers": [{"audio": "volume:a.wav"}]}
 
