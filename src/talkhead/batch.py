@@ -248,9 +248,12 @@ def _failed(part: Part, error: TalkheadError, context: Context) -> ItemEnd:
     if _log.hasHandlers():  # a command line has none, and shows what comes back
         _log.warning("%s failed: %s", part.request.idempotency_key, error, exc_info=error)
     redact = Redactor(secrets_in(context.runtime.settings)).text
+    message = error.message
+    paths = {path: _within_batch(part.index, path) for path in error.fields}
+    if named := next((path for path in paths if message.startswith(f"{path}: ")), ""):
+        message = paths[named] + message.removeprefix(named)
     wire: dict[str, Any] = error.to_dict()
-    wire |= {"message": redact(error.message), "hint": redact(error.hint)}
-    wire["fields"] = [_within_batch(part.index, path) for path in error.fields]
+    wire |= {"message": redact(message), "hint": redact(error.hint), "fields": [*paths.values()]}
     return ItemEnd(index=part.index, error=Error.model_validate(wire))
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "LATER_ACTIONS",
     "MAX_SIDE",
     "MIN_SIDE",
+    "MOST_ITEMS",
     "OWN_OUTPUT",
     "PRESETS",
     "WHOLE",
