@@ -25,7 +25,7 @@ from talkhead.folder import MANIFEST, Folder, Identity, digest, open_folder
 from talkhead.intake import Context
 from talkhead.redaction import Redactor, secrets_in
 from talkhead.report import naming
-from talkhead.request import OWN_OUTPUT, WHOLE, Batch, Job, Talk
+from talkhead.request import OWN_OUTPUT, WHOLE, Batch, Film, Job, Talk
 from talkhead.result import Error, ItemEnd, Made, Notice, Progress, Result, Total
 from talkhead.survey import Work
 
@@ -65,7 +65,8 @@ def run(batch: Batch, context: Context, flows: Mapping[str, Flow], survey: Surve
     if batch.dry_run:
         course = Course(parts, context)
         for part in parts:
-            course.take(part, flows[part.request.action], "plan")
+            planned = isinstance(part.request, Film)
+            course.take(part, flows[part.request.action] if planned else _unplanned, "plan")
         return _result(batch, name, parts, context)
     asked = digest([intake.identify(part.request, {}, None, context).asked for part in parts])
     with _folder_of(batch, asked, name, context) as folder:
@@ -234,6 +235,13 @@ def _planned(part: Part, survey: Survey, request: Job, context: Context) -> Resu
         plan = survey(request, context).plan
         part.frames, part.seconds = plan.frames, plan.seconds
     return None
+
+
+def _unplanned(request: Job, _context: Context) -> Result:
+    """Return the plan of an item that is one step."""
+    message = f"{request.action} has no plan: it is one step"
+    notice = Notice(code="W_PLAN", message=message)
+    return Result(action=request.action, version=__version__, warnings=(notice,))
 
 
 def _forget_inputs(part: Part) -> None:
