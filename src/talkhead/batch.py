@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from talkhead import __version__, deliver, intake
 from talkhead.errors import Code, TalkheadError
-from talkhead.folder import MANIFEST, Folder, Identity, digest, open_folder
+from talkhead.folder import MANIFEST, Folder, Identity, digest, manifest_entries, open_folder
 from talkhead.intake import Context
 from talkhead.redaction import Redactor, secrets_in
 from talkhead.report import naming
@@ -133,13 +134,12 @@ class Course:
         if self._folder is None:
             yield
             return
-        manifest = self._folder.path / str(part.index) / MANIFEST
-        size = manifest.stat().st_size if manifest.exists() else 0  # it grows with what is done
+        done = _committed(self._folder.path / str(part.index) / MANIFEST)
         mine = {"item": part.index, "phase": phase}
         deaths = 0
         for entry in self._folder.noted("item"):
             if mine.items() <= entry.items():
-                deaths = deaths + 1 if entry.get("begun") == size else 0
+                deaths = deaths + 1 if entry.get("begun") == done else 0
         if deaths >= DEATHS:
             self._folder.note(**mine, left=True)  # a later try begins to count again
             raise TalkheadError(
@@ -147,7 +147,7 @@ class Course:
                 f"{deaths} processes that were at this item ended without getting any further",
                 "ask for a smaller size: there may be too little memory",
             )
-        self._folder.note(**mine, begun=size)
+        self._folder.note(**mine, begun=done)
         try:
             yield
         finally:
@@ -223,6 +223,12 @@ def _folder_of(batch: Batch, asked: str, name: str, context: Context) -> Iterato
             else:
                 folder.remove()
             raise
+
+
+def _committed(manifest: Path) -> int:
+    """Return how many states and files an item's job folder holds."""
+    entries, _ = manifest_entries(manifest.read_bytes() if manifest.exists() else b"")
+    return sum("state" in entry or "made" in entry for entry in entries)
 
 
 def _planned(part: Part, survey: Survey, request: Job, context: Context) -> Result | None:
