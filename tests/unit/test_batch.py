@@ -261,27 +261,18 @@ def test_inputs_are_fetched_once_unless_they_are_too_many(item, runtime, monkeyp
 
 
 def test_files_inside_the_answer_share_its_room(item, tmp_path) -> None:
-    request = several(
-        *({**item, **SHORT, "output": {"thumbnail": False}} for _ in range(3)),
-        output={"inline": True},
-    )
-    one = job.run(request, card_runtime(tmp_path)).items[0].result
+    bare = {**item, **SHORT, "output": {"thumbnail": False}}
+    inline = {"output": {"inline": True}}
+    one = job.run(several(bare, **inline), card_runtime(tmp_path)).items[0].result
     assert one is not None
     assert one.video is not None
-    room = 2.5 * one.video.bytes / 1e6
-    again = several(
-        *({**item, **SHORT, "output": {"thumbnail": False}} for _ in range(3)),
-        output={"inline": True},
-        idempotency_key="c",
-    )
-    found = [end.result for end in job.run(again, card_runtime(tmp_path, inline_mb=room)).items]
-    assert [each is not None and each.outputs[0].data is not None for each in found] == [
-        True,
-        True,
-        False,
-    ]
-    assert found[2] is not None
-    assert "W_NOT_INLINE" in [notice.code for notice in found[2].warnings]
+    request = several(bare, bare, idempotency_key="c", **inline)
+    small = card_runtime(tmp_path, inline_mb=1.5 * one.video.bytes / 1e6)
+    first, second = (end.result for end in job.run(request, small).items)
+    assert first is not None
+    assert second is not None
+    assert (first.outputs[0].data is None, second.outputs[0].data is None) == (False, True)
+    assert "W_NOT_INLINE" in [notice.code for notice in second.warnings]
 
 
 def test_the_time_left_is_that_of_all_items() -> None:

@@ -70,7 +70,7 @@ def read(
         canonical = _each_translated(family, said, operators, notices, origins)
         items = said[family.items]
         echo = {"ids": [_small(item.get("id")) and item.get("id") for item in items]}
-        echo |= {"items": [_echo(family.each, {**said, **item}) for item in items]}
+        echo |= {"items": [_echo(family.each, {**said, **given(item)}) for item in items]}
         return Reading(family.name, canonical, notices.all(), echo, origins)
     canonical = _translated(family, said, operators, notices, origins=origins)
     return Reading(family.name, canonical, notices.all(), _echo(family, payload), origins)
