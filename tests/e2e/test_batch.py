@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from support.harness import Cli
+from support.hosting import order, settings_in
+from talkhead.errors import Code, TalkheadError
 from talkhead.media.facts import video_facts
 from talkhead.serve.answering import Answer, Asked, answer
-from talkhead.serve.worker import Host
+from talkhead.serve.worker import Host, Order
 from talkhead.settings import Settings
 
 FACE = {
@@ -21,6 +23,7 @@ FACE = {
     "fit": "face",
     "max_frames": 25,
 }
+MANIFEST_OF_1 = "jobs/b/1/manifest.jsonl"
 OLDER = {"cond_video": "library:astronaut.png", "cond_audio": "library:librivox.flac"}
 
 
@@ -105,6 +108,43 @@ def test_an_older_batch_is_answered_in_its_shape(answers: dict[str, Any]) -> Non
     assert good["result"]["params"] == {"frame_num": 9}
     assert (bad["id"], bad["result"]["status"]) == ("item-1", "error")
     assert bad["result"]["error"]["fields"] == ["batch.1.cond_video"]
+
+
+def test_a_killed_batch_goes_on_and_gives_up_what_kills_it(tmp_path: Path) -> None:
+    """One kill costs a segment; an item that kills each process costs that item."""
+    settings, mark = settings_in(tmp_path), tmp_path / "mark"
+    common = {**order("b").request}
+    for name in ("idempotency_key", "options"):
+        del common[name]
+    deadly = {"how": "killed"}
+    once = {**deadly, "at": 80, "once": str(mark), "after": str(tmp_path / MANIFEST_OF_1)}
+    batch = {
+        "action": "batch",
+        "idempotency_key": "b",
+        "items": [
+            common,
+            {**common, "max_frames": 175, "options": once},
+            {**common, "options": deadly},
+        ],
+    }
+    ends: list[Any] = []
+
+    async def ask() -> None:
+        host = Host(settings)
+        for _ in range(4):
+            try:
+                ends.append(await host.run(Order("job", batch), lambda _: None))
+            except TalkheadError as error:
+                ends.append(error.code)
+        await host.close()
+
+    asyncio.run(ask())
+    assert ends[:3] == [Code.CAPACITY] * 3  # the second item once, the third one twice
+    first, second, third = ends[3].items
+    assert first.result.repeated
+    assert second.result.repeated
+    assert second.result.segments.resumed == 1
+    assert third.error.code == Code.GENERATION
 
 
 def test_the_command_line_writes_a_folder(tmp_path: Path) -> None:
