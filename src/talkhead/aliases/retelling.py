@@ -34,10 +34,12 @@ def retold(reading: Reading, error: TalkheadError) -> TalkheadError:
 
 def _wanted(payload: Mapping[str, Any], path: str) -> Any:
     """Return the engine or voice at that path of a request, or of an item of a batch."""
-    parts = path.split(".")
-    if parts[0] == "items" and len(parts) == 3:
-        payload, parts = payload["items"][int(parts[1])], parts[2:]
-    return payload.get(parts[0]) if parts in (["engine"], ["voice"]) else None
+    *home, last = path.split(".")
+    items = payload.get("items")
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if home == ["items", str(index)] and isinstance(item, Mapping):
+            home, payload = [], item
+    return payload.get(last) if not home and last in ("engine", "voice") else None
 
 
 def _old_name(reading: Reading, path: str) -> str:

@@ -290,6 +290,9 @@ def test_errors_of_a_batch_name_the_old_keys() -> None:
         parse(reading.payload)
     absent = TalkheadError(Code.UNSUPPORTED, "none", "install it", fields=["items.1.engine"])
     assert '"infinitetalk"' in retold(reading, absent).hint
+    for odd in ("items.9.engine", "items.x.engine", "items.²", "items"):  # keys may be called so
+        error = TalkheadError(Code.UNSUPPORTED, "none", "install it", fields=[odd])
+        assert retold(glance({"batch": []}), error).hint == retold(reading, error).hint
 
 
 def test_avatars_are_saved_by_name() -> None:
