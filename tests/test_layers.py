@@ -13,6 +13,7 @@ SRC = Path(__file__).parent.parent / "src" / "talkhead"
 RANK = {
     "serve": 7,
     "job": 6,
+    "batch": 5,
     "deliver": 5,
     "prepare": 5,
     "rendering": 5,

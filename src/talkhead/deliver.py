@@ -82,6 +82,32 @@ def deliver(result: Result, ready: Sequence[Ready], output: Output, runtime: Run
     return with_links(result, output, runtime, files)
 
 
+def claim(
+    job_id: str, request_digest: str, output: Output, runtime: Runtime, scratch: Path
+) -> None:
+    """Make a batch's keys its own before it begins, or raise where they are another job's."""
+    shelf = runtime.shelf(output.store)
+    if not runtime.local_paths:  # a command line has its job folder's lock
+        _claim(scratch / CLAIM, _key(shelf, output, job_id, CLAIM), request_digest, shelf)
+
+
+def keep_record(result: Result, output: Output, runtime: Runtime, scratch: Path) -> None:
+    """Store the record of a batch, in place of that of an earlier run."""
+    shelf, file = runtime.shelf(output.store), scratch / RECORD
+    ends = [
+        end.model_copy(update={"result": end.result and _bare(end.result)}) for end in result.items
+    ]
+    file.write_text(result.model_copy(update={"items": tuple(ends)}).model_dump_json(indent=2))
+    _store(file, _key(shelf, output, result.job_id or "", RECORD), shelf)
+
+
+def _bare(result: Result) -> Result:
+    """Return a result without what is made anew for each answer."""
+    gone = {"url": None, "expires_at": None, "data": None}
+    made = tuple(item.model_copy(update=gone) for item in result.outputs)
+    return result.model_copy(update={"outputs": made})
+
+
 def dry_run(work: Work, context: Context) -> Result:
     """Answer with the plan alone; where asked for, with a picture of the faces found."""
     output = work.request.output

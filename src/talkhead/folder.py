@@ -150,6 +150,14 @@ class Folder:
         elif known["plan"] != plan:
             raise _other_job(self.path.name, ["plan"])
 
+    def note(self, **entry: Any) -> None:
+        """Write down a fact of a batch; `noted` returns it."""
+        self._append(entry)
+
+    def noted(self, name: str) -> list[dict[str, Any]]:
+        """Return the facts that hold such a name, in order."""
+        return [entry for entry in self._entries if name in entry]
+
     def commit_segment(self, partial: Path, frames: int, state: Mapping[str, Any]) -> None:
         """Make a written segment and the state after it count."""
         index = len(self.segments)

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class Context:
     reporter: Reporter
     scratch: Path  # deleted at the end of the run
     resume: str | None  # an unfinished job asked for by its id
+    # by field: files that are here, which are not fetched again
+    fetched: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,11 @@ def fetch_all(fields: Mapping[str, str | None], context: Context) -> dict[str, P
     wanted = {
         field: Wanted(ref, REFERENCES[field.rpartition(".")[2]])
         for field, ref in fields.items()
-        if ref is not None
+        if ref is not None and field not in context.fetched
     }
-    return fetch.fetch_all(wanted, context.scratch, places, context.reporter.tick)
+    found = fetch.fetch_all(wanted, context.scratch, places, context.reporter.tick)
+    context.fetched.update(found)
+    return {field: context.fetched[field] for field, ref in fields.items() if ref is not None}
 
 
 def _get(runtime: Runtime, key: str, into: Path, limit: int, tick: Tick) -> bool:
@@ -151,9 +155,14 @@ def job_id(request: Job, identity: Identity, context: Context) -> str:
     """Return the id of a job: the one to resume, its key, or what its content gives."""
     if context.resume is None:
         return request.idempotency_key or identity.digest[:16]
-    if jobs.saved_request(context.runtime.settings.jobs, context.resume) is None:
-        raise unknown_job(context.resume)
-    return context.resume
+    return resumed(context.resume, context)
+
+
+def resumed(name: str, context: Context) -> str:
+    """Return the id of an unfinished job, or raise E_INPUT_VALIDATION where there is none."""
+    if jobs.saved_request(context.runtime.settings.jobs, name) is None:
+        raise unknown_job(name)
+    return name
 
 
 def unknown_job(name: str) -> TalkheadError:

@@ -4,7 +4,7 @@
 
 By action a job takes one of four flows: `render` (frames to a video), `speak` (text to a WAV),
 `draw` (a portrait) and `workflow` (an external graph). They share fetching, the job folder, the
-store and the result.
+store and the result. A batch takes each of its items through one of them (`batch.py`).
 """
 
 import os
@@ -17,7 +17,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from talkhead import __version__, deliver, intake, jobs, lease, prepare, rendering, survey, view
+from talkhead import (
+    __version__,
+    batch,
+    deliver,
+    intake,
+    jobs,
+    lease,
+    prepare,
+    rendering,
+    survey,
+    view,
+)
 from talkhead.deliver import Ready
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, Identity, digest
@@ -25,6 +36,7 @@ from talkhead.intake import Context
 from talkhead.report import Report, Reporter, naming
 from talkhead.request import (
     Animate,
+    Batch,
     Capabilities,
     Health,
     Job,
@@ -165,6 +177,11 @@ def workflow(request: Job, context: Context) -> Result:
     return _one_step(request, {}, partial(prepare.make, "workflow"), context)
 
 
+def several(request: Batch, context: Context) -> Result:
+    """Do several requests, each by its own flow above: items to results and errors."""
+    return batch.run(request, context, FLOWS, _surveyed)
+
+
 def _surveyed(request: Talk, context: Context) -> survey.Work:
     """Fetch, probe and plan: all that is known before anything heavy runs."""
     stage, runtime = context.reporter.stage, context.runtime
@@ -278,6 +295,7 @@ FLOWS: dict[str, Callable[[Any, Context], Result]] = {
     "talk": render,
     "animate": animate,
     "speak": speak,
+    "batch": several,
     "portrait": draw,
     "workflow": workflow,
 }

@@ -23,19 +23,21 @@ class Kept:
 
     id: str
     state: Literal["running", "interrupted"]
-    done: int  # committed segments
+    done: int  # committed segments; of a batch, items that have ended
     total: int | None  # None before its plan was made
     bytes: int
     age_s: float  # since its last progress
     path: Path
+    batch: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wire form."""
+        parts = "items" if self.batch else "segments"
         return {
             "id": self.id,
             "state": self.state,
-            "segments_done": self.done,
-            "segments": self.total,
+            f"{parts}_done": self.done,
+            parts: self.total,
             "bytes": self.bytes,
             "age_s": round(self.age_s),
         }
@@ -109,20 +111,23 @@ def saved_request(root: Path, job_id: str) -> dict[str, Any] | None:
 
 def _describe(path: Path) -> Kept | None:
     try:
-        files = [file.stat() for file in path.iterdir()]
+        files = [file.stat() for file in path.rglob("*")]  # the items of a batch lie deeper
         running = lease.held(path)
         touched = (path / LOCK).stat().st_mtime
         manifest = path / MANIFEST
         entries, _ = manifest_entries(manifest.read_bytes() if manifest.exists() else b"")
     except OSError:
         return None  # finished while we looked, or not ours to look at
-    total = next((entry["segments"] for entry in entries if "plan" in entry), None)
+    batch = next((entry["items"] for entry in entries if "items" in entry), None)
+    total = next((entry["segments"] for entry in entries if "plan" in entry), batch)
+    done = sum("segment" in entry for entry in entries)
     return Kept(
         id=path.name,
         state="running" if running else "interrupted",
-        done=sum("segment" in entry for entry in entries),
+        done=done if batch is None else len({e["item"] for e in entries if e.get("done")}),
         total=total,
         bytes=sum(stat.st_size for stat in files),
         age_s=max(time.time() - touched, 0.0),
         path=path,
+        batch=batch is not None,
     )

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.result import SPANS, Progress, Stage
@@ -23,6 +24,7 @@ class Reporter:
         self._cancel = cancel
         self._deadline_s = deadline_s
         self._began = time.monotonic()
+        self._until = None if deadline_s is None else self._began + deadline_s
         self._lock = threading.Lock()
         self._stage: Stage = "fetch"
         self._stage_began = self._began
@@ -58,6 +60,15 @@ class Reporter:
         """Call renew too every few seconds of work, however long one window takes."""
         self._renew.append(renew)
 
+    def part(self, seen: Callable[[Progress], Progress]) -> "Reporter":
+        """Return the reporter of a job inside this one, which the same things stop.
+
+        It has stages and seconds of its own. `seen` makes its progress that of the whole.
+        """
+        part = Reporter(lambda progress: self._pass(seen(progress)), self._cancel, self._deadline_s)
+        part._until, part._renew = self._until, [*self._renew]
+        return part
+
     def wait(self) -> None:
         """Tell that the job waits to be prepared; stop it as `tick` does."""
         self._stage = "prepare"
@@ -72,7 +83,7 @@ class Reporter:
         """Report done of total of this stage; raise E_CANCELLED or E_TIMEOUT where it is time."""
         if self._cancel is not None and self._cancel.is_set():
             raise TalkheadError(Code.CANCELLED, "the job was cancelled", "it can be resumed")
-        if self._deadline_s is not None and self._elapsed() > self._deadline_s:
+        if self._until is not None and time.monotonic() > self._until:
             raise TalkheadError(
                 Code.TIMEOUT,
                 f"the deadline of {self._deadline_s:g} s has passed",
@@ -105,6 +116,11 @@ class Reporter:
                     eta_s=self._eta(done, total),
                 )
             )
+
+    def _pass(self, progress: Progress) -> None:
+        with self._lock:
+            self._pct = max(self._pct, progress.pct)
+            self._report(replace(progress, pct=round(self._pct, 1)))
 
     def _eta(self, done: int, total: int) -> float | None:
         if self._planned is None:

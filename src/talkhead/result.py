@@ -32,7 +32,9 @@ class Progress:
     pct: float  # 0..100, of the whole job
     segment: int = 0  # committed segments
     segments: int = 0
-    eta_s: float | None = None  # seconds left, an estimate
+    eta_s: float | None = None  # seconds left, an estimate; of all items in a batch
+    item: int = 0  # of a batch: which one is under way, from 1
+    items: int = 0
 
 
 class Notice(Strict):
@@ -113,6 +115,38 @@ class Ability(Strict):
     stores: tuple[str, ...] = Field(description="by name")
 
 
+class Error(Strict):
+    """Why an item of a batch failed."""
+
+    code: str = Field(description="E_…")
+    message: str = Field(description="what was wrong")
+    hint: str = Field("", description="what to do about it")
+    retryable: bool = Field(description="whether the same request may work later")
+    stage: str | None = Field(None, description="where the item was")
+    fields: tuple[str, ...] = Field((), description="paths into the request")
+    job_id: str | None = Field(None, description="of work that is kept, and continues")
+
+
+class ItemEnd(Strict):
+    """What came of one item of a batch: a result, or an error."""
+
+    index: int = Field(description="of the item in the request, from 0")
+    result: "Result | None" = Field(None, description="as if the item had come alone")
+    error: Error | None = Field(None, description="why there is none")
+
+
+class Total(Strict):
+    """What the plans of a batch's items come to."""
+
+    items: int = Field(description="in all")
+    failed: int = Field(description="of them, those without a result")
+    frames: int = Field(description="of video")
+    seconds: float = Field(description="of video")
+    estimated: bool = Field(description="true while one of the lengths is a guess")
+    estimated_seconds: float = Field(description="of work on this machine")
+    estimated_memory_mb: int = Field(description="main memory, of the item that needs most")
+
+
 class Result(Strict):
     """The end of a job that went well. `result.json` holds it without URLs."""
 
@@ -135,6 +169,8 @@ class Result(Strict):
     score: dict[str, Any] | None = Field(
         None, description="the report of the check, where asked for"
     )
+    items: tuple[ItemEnd, ...] = Field((), description="of a batch, in the request's order")
+    total: Total | None = Field(None, description="of a batch: its items' plans together")
     repeated: bool = Field(False, description="answered from an earlier run; nothing was rendered")
     healthy: bool | None = Field(None, description="answer to health")
     ability: Ability | None = Field(None, description="answer to capabilities")

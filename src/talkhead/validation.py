@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from talkhead.errors import Code, TalkheadError
 from talkhead.request import (
     ACTIONS,
+    ITEM_ACTIONS,
     LATER_ACTIONS,
     Memory,
     Output,
@@ -61,7 +62,7 @@ def validate(model: type[Model], values: object, prefix: str = "") -> Model:
         lines = [_line(model, problem, prefix) for problem in problems]
         if len(found) > MOST:
             lines.append(f"and {len(found) - MOST} more")
-        fields = [_path(problem["loc"], prefix) for problem in problems]
+        fields = [_path(_place(problem), prefix) for problem in problems]
         raise TalkheadError(
             Code.INPUT, "; ".join(lines), "correct the named fields", fields=fields
         ) from error
@@ -75,6 +76,16 @@ def _own_problems(error: ValidationError) -> list[Any]:
     return [problem for problem in problems if problem["loc"] not in above]
 
 
+def _place(problem: Any) -> tuple[int | str, ...]:
+    """Return where a problem lies in the payload."""
+    loc: tuple[int | str, ...] = problem["loc"]
+    if problem["type"] == "item_action":
+        return (*loc, "action")
+    if len(loc) > 2 and loc[0] == "items" and loc[2] in ITEM_ACTIONS:
+        return (*loc[:2], *loc[3:])  # without the name of the item's model
+    return loc
+
+
 def _path(loc: tuple[int | str, ...], prefix: str) -> str:
     return ".".join([*([prefix] if prefix else []), *map(_printable, loc)])
 
@@ -86,7 +97,7 @@ def _printable(name: int | str) -> str:
 
 
 def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
-    loc, path = problem["loc"], _path(problem["loc"], prefix) or "request"
+    loc, path = problem["loc"], _path(_place(problem), prefix) or "request"
     if problem["type"] == "extra_forbidden":
         known = _fields_at(model, loc[:-1])
         near = difflib.get_close_matches(str(loc[-1])[:LONGEST], known, 1)
@@ -99,6 +110,7 @@ def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """Return the field names of the model that lies at loc inside model."""
     nested: dict[str, type[BaseModel]] = {
+        **{name: ACTIONS[name] for name in ITEM_ACTIONS},
         "speakers": Speaker,
         "output": Output,
         "sampling": Sampling,

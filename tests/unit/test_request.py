@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.request import Size, Speak, Talk
+from talkhead.request import Batch, Size, Speak, Talk
 from talkhead.validation import parse
 
 TALK = {"portrait": "library:astronaut.png", "speakers": [{"audio": "library:librivox.flac"}]}
@@ -121,10 +121,48 @@ def test_contradictions_are_refused(change: dict[str, object]) -> None:
 
 
 def test_later_actions_say_what_there_is() -> None:
-    for action in ("workflow", "batch"):
-        error = refused({"action": action})
-        assert error.code is Code.UNSUPPORTED
-        assert "talk, animate, portrait, speak, health, capabilities" in error.hint
+    error = refused({"action": "workflow"})
+    assert error.code is Code.UNSUPPORTED
+    assert "talk, animate, portrait, speak, batch, health, capabilities" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "says"),
+    [
+        ({"items": []}, "items", "at least 1 item"),
+        ({"items": [TALK] * 101}, "items", "at most 100 items"),
+        ({"items": TALK}, "items", ""),
+        ({"items": [TALK, {**TALK, "size": "huge"}]}, "items.1.size", "not a size"),
+        ({"items": [TALK, {**TALK, "portrat": 1}]}, "items.1.portrat", "did you mean 'portrait'?"),
+        ({"items": [{"action": "speak"}]}, "items.0.text", "missing"),
+        ({"items": [{"action": "health"}]}, "items.0.action", "talk, animate, portrait, speak"),
+        ({"items": [TALK, 5]}, "items.1.action", "an object"),
+        ({"items": [{**TALK, "action": ["talk"]}]}, "items.0.action", "an object"),
+        ({"items": [{"action": "batch", "items": [TALK]}]}, "items.0.action", "an object"),
+        ({"items": [TALK, {**TALK, "priority": 1}]}, "items.1.priority", "whole batch's"),
+        ({"items": [{**TALK, "deadline_s": 9}]}, "items.0.deadline_s", "whole batch's"),
+        ({"items": [{**TALK, "dry_run": True}]}, "items.0.dry_run", "whole batch's"),
+        ({"items": [{**TALK, "idempotency_key": "k"}]}, "items.0.idempotency_key", "say it once"),
+        ({"items": [{**TALK, "output": {"prefix": "p"}}]}, "items.0.output.prefix", "thumbnail"),
+        ({"items": [TALK], "output": {"stream": True}}, "output.stream", "not streamed"),
+        ({"items": [{**TALK, "output": {"stream": True}}]}, "items.0.output.stream", "only name"),
+    ],
+)
+def test_what_a_batch_may_not_be(change: dict[str, object], field: str, says: str) -> None:
+    error = refused({"action": "batch", **change})
+    assert error.code is Code.INPUT
+    assert error.fields == (field,)
+    assert says in error.message
+
+
+def test_a_batch_survives_json_as_it_was_said() -> None:
+    own = {**TALK, "priority": 0, "output": {"name": "a", "thumbnail": True}}
+    batch = parse({"action": "batch", "items": [own, {"action": "speak", "text": "Hi"}]})
+    assert isinstance(batch, Batch)
+    again = parse(json.loads(batch.model_dump_json(exclude_unset=True)))
+    assert again == batch
+    assert isinstance(again, Batch)
+    assert again.items[0].output.model_fields_set == {"name", "thumbnail"}
 
 
 def test_unknown_actions_offer_the_nearest() -> None:

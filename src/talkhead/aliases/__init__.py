@@ -5,6 +5,7 @@ docs/older_payloads.md is made from the tables.
 """
 
 from talkhead.aliases.answers import answer, failure
-from talkhead.aliases.reading import Reading, glance, read, retold
+from talkhead.aliases.reading import Reading, glance, read
+from talkhead.aliases.retelling import retold
 
 __all__ = ["Reading", "answer", "failure", "glance", "read", "retold"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from talkhead.aliases.reading import Reading
-from talkhead.result import Made, Notice, Result
+from talkhead.result import ItemEnd, Made, Notice, Result
 
 Answer = dict[str, Any]
 
@@ -109,6 +109,31 @@ def _infinitetalk(reading: Reading, result: Result) -> Answer:
     return said
 
 
+def _infinitetalk_batch(reading: Reading, result: Result) -> Answer:
+    ids = dict(enumerate(reading.echo.get("ids", ())))
+    items = [
+        {
+            "id": ids.get(end.index) or f"item-{end.index}",
+            "result": _infinitetalk_item(reading, end),
+        }
+        for end in result.items
+    ]
+    failed = any(end.error is not None for end in result.items)
+    said = {"job_id": result.job_id, "status": "partial" if failed else "success"}
+    return {**said, "items": items} if items else said
+
+
+def _infinitetalk_item(reading: Reading, end: ItemEnd) -> Answer:
+    """Return what a single job of that worker answered, with the item's own words beside it."""
+    if end.result is None:
+        error = end.error.model_dump(mode="json") if end.error else {}
+        return {**_infinitetalk_failed(error), "error": error}
+    at = f"batch.{end.index}."
+    own = tuple(notice for notice in reading.notices if (notice.field or "").startswith(at))
+    params = dict(enumerate(reading.echo.get("items", ()))).get(end.index, {})
+    return _infinitetalk(Reading("infinitetalk", {}, own, params), end.result)
+
+
 def _lines(notices: Iterable[Notice]) -> list[str]:
     """Return notices as lines, each once: a result may hold the reading's own already."""
     lines = (f"{at.field}: {at.message}" if at.field else at.message for at in notices)
@@ -169,6 +194,7 @@ _SHAPES: dict[str, Callable[[Reading, Result], Answer]] = {
     "omniavatar": _inline,
     "infinitetalk-api": _service,
     "infinitetalk": _infinitetalk,
+    "infinitetalk-batch": _infinitetalk_batch,
     "multigpu": _multigpu,
     "cog": _cog,
     "lightx2v": _lightx2v,

@@ -213,10 +213,18 @@ INFINITETALK_BATCH = Family(
     detect=lambda payload: "batch" in payload,
     known_by="`batch`",
     action="batch",
-    keys={"batch": Key("jobs", note="jobs: each item read as an infinitetalk payload")},
+    keys={
+        "batch": Key(
+            "items",
+            note="`items`: each with all that stands beside `batch`, read as "
+            "an infinitetalk payload",
+        )
+    },
     items="batch",
     each=INFINITETALK,
-    answers="none yet: this version answers E_UNSUPPORTED",
+    answers="`job_id`, `status` (success, or partial where an item failed), `items` of `id` "
+    "(item-0 and so on where it has none) and `result`: an infinitetalk answer, with an `error` "
+    "object where it failed; failed as a whole: `job_id`, `status`, `timings`, `checkpoints`",
 )
 
 

@@ -10,12 +10,11 @@ from talkhead.aliases.families import given, recognise
 from talkhead.aliases.family import COMMON, FROM, ClashError, Family, Key, Payload, Values
 from talkhead.aliases.keys import UnfitError
 from talkhead.errors import Code, TalkheadError
-from talkhead.request import LATER_ACTIONS
+from talkhead.request import MOST_ITEMS, OWN_OUTPUT, WHOLE
 from talkhead.result import Notice
 
 CANONICAL = "talkhead"
 MOST_NOTICES = 30
-MOST_JOBS = 100
 MOST_KEYS = 1000  # of the payload itself
 LONGEST_NAME = 60
 LONGEST_ECHO = 200
@@ -68,51 +67,13 @@ def read(
         return Reading(CANONICAL, cast(dict[str, Any], payload))
     notices, origins, said = _Notices(), dict[str, str](), given(payload)
     if family.each:
-        canonical = _each_translated(family, said, operators, notices)
-    else:
-        canonical = _translated(family, said, operators, notices, origins=origins)
+        canonical = _each_translated(family, said, operators, notices, origins)
+        items = said[family.items]
+        echo = {"ids": [_small(item.get("id")) and item.get("id") for item in items]}
+        echo |= {"items": [_echo(family.each, {**said, **given(item)}) for item in items]}
+        return Reading(family.name, canonical, notices.all(), echo, origins)
+    canonical = _translated(family, said, operators, notices, origins=origins)
     return Reading(family.name, canonical, notices.all(), _echo(family, payload), origins)
-
-
-def retold(reading: Reading, error: TalkheadError) -> TalkheadError:
-    """Return an error of the canonical request in the words of the payload that it came from."""
-    names = {path: _old_name(reading, path) for path in error.fields}
-    shown = {path: f"{old} ({path})" if old == "workflow" else old for path, old in names.items()}
-    message, hint = _renamed(error.message, shown), error.hint
-    wanted = reading.payload.get("engine" if "engine" in names else "voice")
-    absent = error.code is Code.UNSUPPORTED and names.keys() & {"engine", "voice"}
-    if absent and wanted and reading.family != CANONICAL:
-        hint += f'; an operator maps it by TALKHEAD_COMPAT_ENGINES=\'{{"{wanted}": "…"}}\''
-    if reading.payload.get("action") == "workflow" and reading.family != CANONICAL:
-        why = [notice.message for notice in reading.notices if notice.code == "W_GRAPH"]
-        hint = "; ".join([*why, hint])
-    told = TalkheadError(
-        error.code,
-        message,
-        hint,
-        fields=[*names.values()],
-        stage=error.stage,
-        retryable=error.retryable,
-    )
-    told.job_id = error.job_id
-    return told.with_traceback(error.__traceback__)
-
-
-def _old_name(reading: Reading, path: str) -> str:
-    """Return the key behind a canonical path: its own, or that of one inside it."""
-    action = reading.payload.get("action")
-    if path == "action" and action in LATER_ACTIONS and reading.family != CANONICAL:
-        return str(action)  # the key that led to it has the same name
-    inside = (old for at, old in reading.origins.items() if at.startswith(f"{path}."))
-    return reading.origins.get(path) or next(inside, path)
-
-
-def _renamed(message: str, names: Mapping[str, str]) -> str:
-    """Return message with the names at the beginnings of its parts replaced."""
-    parts = (part.partition(": ") for part in message.split("; "))
-    return "; ".join(
-        (names.get(path, path) if colon else path) + colon + rest for path, colon, rest in parts
-    )
 
 
 def glance(payload: object) -> Reading:
@@ -146,21 +107,46 @@ class _Notices:
 
 
 def _each_translated(
-    family: Family, payload: Payload, operators: Operators, notices: _Notices
+    family: Family,
+    payload: Payload,
+    operators: Operators,
+    notices: _Notices,
+    origins: dict[str, str],
 ) -> dict[str, Any]:
-    """Return one job for every item of the family's list, with what the items share."""
+    """Return a batch with one item for every one of the family's list, and what they share."""
     items = payload[family.items]
-    if not isinstance(items, list) or not 0 < len(items) <= MOST_JOBS or family.each is None:
-        raise _refused(family.items, f"has to be a list of 1 to {MOST_JOBS} objects")
-    shared = {name: value for name, value in payload.items() if name != family.items}
-    jobs = []
+    if not isinstance(items, list) or not 0 < len(items) <= MOST_ITEMS or family.each is None:
+        raise _refused(family.items, f"has to be a list of 1 to {MOST_ITEMS} objects")
+    whole = {name: payload[name] for name in WHOLE if name in payload and name in COMMON}
+    shared = {name: value for name, value in payload.items() if name not in {family.items, *whole}}
+    found = []
     for index, item in enumerate(items):
         at = f"{family.items}.{index}"
         if not isinstance(item, Mapping):
             raise _refused(at, "has to be an object")
-        said = {**shared, **given(item)}
-        jobs.append(_translated(family.each, said, operators, notices, f"{at}."))
-    return {"action": family.action, "jobs": jobs}
+        said, own = {**shared, **given(item)}, dict[str, str]()
+        found.append(_translated(family.each, said, operators, notices, f"{at}.", own))
+        origins.update({f"items.{index}.{path}": old for path, old in own.items()})
+    output = _shared_output(found, origins)
+    return {"action": family.action, **whole, "output": output, "items": found}
+
+
+def _shared_output(items: list[dict[str, Any]], origins: dict[str, str]) -> dict[str, Any]:
+    """Take what is the whole batch's out of the items' output and return it, the same for all."""
+    first = dict[str, Any]()
+    for index, item in enumerate(items):
+        said = item.pop("output", {})
+        if own := {name: said.pop(name) for name in OWN_OUTPUT if name in said}:
+            item["output"] = own
+        first = said if index == 0 else first
+        for name in sorted(said.keys() | first.keys()):
+            old = origins.get(f"items.{index}.output.{name}", "")
+            if said.get(name) != first.get(name):
+                old = old or origins.get(f"items.0.output.{name}", "output")
+                raise _refused(old, "has to be the same for all items of a batch")
+            if old:
+                origins.setdefault(f"output.{name}", old)
+    return first
 
 
 def _translated(

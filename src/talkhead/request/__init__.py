@@ -1,8 +1,10 @@
 """What a caller may ask for: the models of the contract, one for each action."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from talkhead.request.parts import (
     MAX_SIDE,
@@ -21,14 +23,20 @@ from talkhead.request.parts import (
 
 __all__ = [
     "ACTIONS",
+    "ITEM_ACTIONS",
     "LATER_ACTIONS",
     "MAX_SIDE",
     "MIN_SIDE",
+    "MOST_ITEMS",
+    "OWN_OUTPUT",
     "PRESETS",
+    "WHOLE",
     "Animate",
+    "Batch",
     "Capabilities",
     "Film",
     "Health",
+    "Item",
     "Job",
     "MediaRef",
     "Memory",
@@ -179,6 +187,72 @@ class Portrait(Job):
     )
 
 
+ITEM_ACTIONS = ("talk", "animate", "portrait", "speak")
+MOST_ITEMS = 100  # an answer names every file, and all inputs are fetched before the first frame
+# What is said once for a whole batch, and what an item may say of `output` for itself.
+WHOLE = ("idempotency_key", "priority", "deadline_s", "dry_run")
+OWN_OUTPUT = ("name", "thumbnail", "score")
+
+
+def _item_action(item: Any) -> Any:
+    """Return which model an item is of; nothing where that cannot be told."""
+    held = item if isinstance(item, Mapping) else getattr(item, "__dict__", {"action": None})
+    action = held.get("action", "talk")
+    return action if isinstance(action, str) else None
+
+
+Item = Annotated[
+    Annotated[Talk, Tag("talk")]
+    | Annotated[Animate, Tag("animate")]
+    | Annotated[Portrait, Tag("portrait")]
+    | Annotated[Speak, Tag("speak")],
+    Discriminator(
+        _item_action,
+        custom_error_type="item_action",
+        custom_error_message=f"an item is an object whose action is {', '.join(ITEM_ACTIONS)}",
+    ),
+]
+
+
+class Batch(Job):
+    """Several requests as one job. An item that fails fails alone."""
+
+    action: Literal["batch"]
+    items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=MOST_ITEMS)] = Field(
+        description="requests of talk, animate, portrait or speak"
+    )
+
+    @model_validator(mode="after")
+    def _said_where_it_belongs(self) -> Self:
+        problems = [
+            InitErrorDetails(type=PydanticCustomError("misplaced", text), loc=loc, input=None)
+            for loc, text in _misplaced(self)
+        ]
+        if problems:  # with places of their own: a ValueError would name the batch alone
+            raise ValidationError.from_exception_data("Batch", problems)
+        return self
+
+
+def _misplaced(batch: Batch) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Yield what a batch says in a place where it means nothing, and why."""
+    if batch.output.stream:
+        yield ("output", "stream"), "a batch is not streamed: send its items one by one for that"
+    for index, item in enumerate(batch.items):
+        for name in _said(item, set(WHOLE)):
+            yield ("items", index, name), "is the whole batch's: say it once, beside items"
+        for name in _said(item.output, set(Output.model_fields) - {*OWN_OUTPUT}):
+            own = ", ".join(OWN_OUTPUT)
+            text = f"is the whole batch's: an item has of output only {own} to itself"
+            yield ("items", index, "output", name), text
+
+
+def _said(model: Strict, names: set[str]) -> list[str]:
+    """Return those of the names that a model was given with another value than the default."""
+    fields = type(model).model_fields
+    given = sorted(names & model.model_fields_set)
+    return [name for name in given if getattr(model, name) != fields[name].default]
+
+
 class Health(Strict):
     """Ask whether this installation can work."""
 
@@ -192,14 +266,15 @@ class Capabilities(Strict):
     action: Literal["capabilities"]
 
 
-Request = Talk | Animate | Portrait | Speak | Health | Capabilities
+Request = Talk | Animate | Portrait | Speak | Batch | Health | Capabilities
 ACTIONS: dict[str, type[Request]] = {
     "talk": Talk,
     "animate": Animate,
     "portrait": Portrait,
     "speak": Speak,
+    "batch": Batch,
     "health": Health,
     "capabilities": Capabilities,
 }
 # Names of the contract that this version does not take yet.
-LATER_ACTIONS = ("workflow", "batch")
+LATER_ACTIONS = ("workflow",)

@@ -8,27 +8,27 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from talkhead import aliases, registry
 from talkhead.aliases import Reading
-from talkhead.errors import Code, TalkheadError
+from talkhead.errors import Code, TalkheadError, rebuilt
 from talkhead.report import naming
 from talkhead.request import Job
-from talkhead.result import Made, Notice, Progress, Result
+from talkhead.result import Error, Made, Progress, Result
 from talkhead.serve import logs
+from talkhead.serve.shortening import cut, fitted, lean, size, wires
 from talkhead.serve.worker import Order
 from talkhead.settings import Settings
 from talkhead.validation import parse
 
 SMALL = 64 * 1024  # bytes of an answer without files in it
+EACH = 4 * 1024  # bytes more for each item of a batch: signed links to two files, and an error
 LARGE = 9_900_000  # bytes of one with files: the platform takes 10 MB, some of it its own
 MESSAGE, HINT, FIELD = 2000, 500, 200  # characters in an error
 FIELDS = 20  # that an error names
-ROOM_TO_TELL = 512  # bytes for the notice of what went
-NOTICES, NOTICE = 20, 300  # warnings and their characters in an answer that is too large
 KEY = re.compile(r"[A-Za-z0-9][\w.\-]{0,127}", re.ASCII)
 
 Body = dict[str, Any]
@@ -158,19 +158,34 @@ def good(reading: Reading, result: Result) -> Body:
     A file that is too large to travel in the answer is left to its key and URL.
     """
     body = _body(reading, result)
-    if not any(_holds_file(made) for made in result.outputs):
-        return fitted(body, SMALL)
+    files = [made for each in results(result) for made in each.outputs]
+    room = SMALL + EACH * len(result.items)
+    if not any(_holds_file(made) for made in files):
+        return fitted(body, room)
     if size(fitted(body, LARGE)) <= LARGE:
         return body
-    if (result.outputs[0].url or "data:").startswith("data:"):
+    if any((made.url or "data:").startswith("data:") for made in files if _holds_file(made)):
         raise TalkheadError(
             Code.STORE,
             f"the answer would be {size(body) / 1e6:.1f} MB, over the {LARGE / 1e6:.1f} MB that it "
             "may have",
             "configure a store that makes URLs: TALKHEAD_STORE__KIND=s3 or supabase",
         )
+    return fitted(_body(reading, _bare(result)), room, ["data"])
+
+
+def results(result: Result) -> list[Result]:
+    """Return a result and those of its items."""
+    return [result, *(end.result for end in result.items if end.result is not None)]
+
+
+def _bare(result: Result) -> Result:
+    """Return a result whose files do not travel in it."""
     bare = tuple(made.model_copy(update={"data": None}) for made in result.outputs)
-    return fitted(_body(reading, result.model_copy(update={"outputs": bare})), SMALL, ["data"])
+    ends = tuple(
+        end.model_copy(update={"result": end.result and _bare(end.result)}) for end in result.items
+    )
+    return result.model_copy(update={"outputs": bare, "items": ends})
 
 
 def _once(value: Any, seen: set[str]) -> Any:
@@ -196,12 +211,26 @@ def _holds_file(made: Made) -> bool:
     return bool(made.data) or (made.url or "").startswith("data:")
 
 
+def _retold(reading: Reading, result: Result) -> Result:
+    """Return a result whose items' errors are as callers see errors, in their payload's words."""
+
+    def shown(error: Error) -> Error:
+        told = aliases.retold(reading, rebuilt(error.model_dump(mode="json")))
+        return Error.model_validate(error_wire(told))
+
+    ends = tuple(
+        end.model_copy(update={"error": end.error and shown(end.error)}) for end in result.items
+    )
+    return result.model_copy(update={"items": ends})
+
+
 def _body(reading: Reading, result: Result) -> Body:
+    result = _retold(reading, result)
     shape = _once(aliases.answer(reading, result), set())
     told = result.model_copy(update={"warnings": (*reading.notices, *result.warnings)})
     wire = lean(told.model_dump(mode="json"))
     held = set(_texts(shape))
-    for made in wire.get("outputs", ()):
+    for made in (made for each in wires(wire) for made in each.get("outputs", ())):
         if made.get("data") in held:  # once is enough
             del made["data"]
         if made.get("url", "").startswith("data:") and made["url"] in held:
@@ -230,96 +259,9 @@ def error_text(error: TalkheadError) -> str:
     return json.dumps(both, ensure_ascii=False)
 
 
-def lean(value: Any) -> Any:
-    """Return a wire value without members that say nothing: None and empty containers."""
-    if isinstance(value, Mapping):
-        held = {name: lean(item) for name, item in value.items()}
-        return {name: item for name, item in held.items() if item not in (None, {}, [])}
-    if isinstance(value, list | tuple):
-        return [lean(item) for item in value]
-    return value
-
-
-def size(body: Body) -> int:
-    """Return the bytes of an answer on the wire."""
-    return len(json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-
-
-def cut(text: str, most: int) -> str:
-    """Return text of at most so many characters."""
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def fitted(body: Body, room: int, gone: Sequence[str] = ()) -> Body:
-    """Return the answer, shortened in a fixed order where it is over `room` bytes.
-
-    Keys, URLs and digests stay whatever happens; W_SHORTENED names what went, `gone` included.
-    """
-    gone = [*gone]
-    for name, shorten in CUTS:
-        if size(body) <= room - ROOM_TO_TELL:
-            break
-        if shorten(body):
-            gone.append(name)
-    if gone:
-        message = f"left out of an answer that was too large: {', '.join(gone)}"
-        notice = Notice(code="W_SHORTENED", message=message, field="result")
-        result = body["result"]
-        result["warnings"] = [lean(notice.model_dump()), *result.get("warnings", ())]
-    return body
-
-
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping | list | tuple):
         for item in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(item)
-
-
-def _fewer_warnings(body: Body) -> bool:
-    result = body["result"]
-    told = result.get("warnings", [])
-    short = [{**notice, "message": cut(notice["message"], NOTICE)} for notice in told[:NOTICES]]
-    lines = body.get("warnings", [])  # some families have lines of their own
-    short_lines = [cut(line, NOTICE) for line in lines[:NOTICES]]
-    if (short, short_lines) == (told, lines):
-        return False
-    result["warnings"] = short
-    if lines:
-        body["warnings"] = short_lines
-    return True
-
-
-def _no_warnings(body: Body) -> bool:
-    if "warnings" in body:
-        body["warnings"] = []
-    return _without("warnings")(body)
-
-
-def _no_facts(body: Body) -> bool:
-    found = [made.pop("facts") for made in body["result"].get("outputs", ()) if "facts" in made]
-    return bool(found)
-
-
-def _without(*path: str) -> Callable[[Body], bool]:
-    def shorten(body: Body) -> bool:
-        held = body["result"]
-        for name in path[:-1]:
-            held = held.get(name, {})
-        return held.pop(path[-1], None) is not None
-
-    return shorten
-
-
-# What an answer can do without, the least needed first.
-CUTS: tuple[tuple[str, Callable[[Body], bool]], ...] = (
-    ("warnings in full", _fewer_warnings),
-    ("plan.faces", _without("plan", "faces")),
-    ("outputs.facts", _no_facts),
-    ("score", _without("score")),
-    ("ability", _without("ability")),
-    ("seconds", _without("seconds")),
-    ("plan", _without("plan")),
-    ("warnings", _no_warnings),
-)

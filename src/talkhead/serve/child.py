@@ -209,7 +209,7 @@ def _serve(line: Line, orders: _Orders, settings: Settings, stream: TextIO) -> N
         del given  # it may hold a file of many megabytes
         orders.done()
         # what an out-of-memory job still holds would harm the next one
-        last = orders.leaving or answer.get("error", {}).get("code") == Code.OOM
+        last = orders.leaving or _ran_out(answer)
         line.send(**answer, last=last)
         if last:
             return
@@ -241,6 +241,13 @@ def _answer(
             if error.code is not Code.CANCELLED:
                 logs.failure(error, job_id, name="job.traceback")
             return {"kind": "error", "id": job_id, "error": logs.wire(error)}
+
+
+def _ran_out(answer: Message) -> bool:
+    """Return whether a job, or an item of a batch, ran out of memory."""
+    items = answer.get("result", {}).get("items", ())
+    errors = [answer.get("error"), *(item["error"] for item in items)]
+    return any(error["code"] == Code.OOM for error in errors if error)
 
 
 def _tidy() -> None:

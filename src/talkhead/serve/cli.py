@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from talkhead import __version__
+from talkhead.serve.batch_cli import batch_app
 from talkhead.serve.endpoint_cli import endpoint_app
 from talkhead.serve.hosting_cli import hosting_app
 from talkhead.serve.weights_cli import weights_app
@@ -281,5 +282,6 @@ def jobs_clean(
         console.cleaned(local.clean(everything), json)
 
 
+app.add_typer(batch_app)
 app.add_typer(hosting_app)
 app.add_typer(endpoint_app)

@@ -68,9 +68,11 @@ def _plain_lines() -> Report:
 
 def _detail(step: Step) -> str:
     parts = []
+    if step.items:
+        parts.append(f"item {step.item}/{step.items}")
     if step.segments:
         parts.append(f"segment {min(step.segment + 1, step.segments)}/{step.segments}")
-    if step.eta_s is not None and step.stage in ("plan", "prepare", "render"):
+    if step.eta_s is not None and (step.items or step.stage in ("plan", "prepare", "render")):
         parts.append(f"{shown_time(step.eta_s)} left")
     return ", ".join(parts)
 
@@ -114,7 +116,7 @@ def job_done(result: Result, file: Path, json_wanted: bool) -> None:
         as_json(result.model_dump(mode="json"))
         return
     _notices(result)
-    out(f"{file}  {_facts(result.outputs[0])}")
+    out(f"{file}  {facts(result.outputs[0])}")
     work = sum(result.seconds.values())
     slowest = sorted(result.seconds.items(), key=lambda item: -item[1])[:3]
     stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in slowest)
@@ -151,14 +153,17 @@ def jobs(found: Sequence[Kept], json_wanted: bool) -> None:
             (
                 job.id,
                 job.state,
-                f"{job.done}/{'?' if job.total is None else job.total}",
+                f"{job.done}/{'?' if job.total is None else job.total}" + " items" * job.batch,
                 f"{job.bytes / 1e6:.1f} MB",
                 f"{shown_time(job.age_s)} ago",
             )
             for job in found
         ]
         table("Unfinished jobs", ("id", "state", "segments", "size", "last progress"), rows)
-        out("go on with one: talkhead talk --resume ID -o out.mp4")
+        if not all(job.batch for job in found):
+            out("go on with one: talkhead talk --resume ID -o out.mp4")
+        if any(job.batch for job in found):
+            out("go on with a batch: talkhead batch --resume ID -o FOLDER")
 
 
 def cleaned(gone: Sequence[Kept], json_wanted: bool) -> None:
@@ -197,11 +202,12 @@ def _plan_rows(report: PlanReport) -> list[tuple[str, str]]:
     return rows
 
 
-def _facts(made: Made) -> str:
-    facts = made.facts
+def facts(made: Made) -> str:
+    """Return size and length of a file in a few words."""
+    known = made.facts
     parts = []
-    if "width" in facts:
-        parts.append(f"{facts['width']}x{facts['height']}")
-    if "seconds" in facts:
-        parts.append(f"{facts['seconds']:.2f} s")
+    if "width" in known:
+        parts.append(f"{known['width']}x{known['height']}")
+    if "seconds" in known:
+        parts.append(f"{known['seconds']:.2f} s")
     return ", ".join([*parts, f"{made.bytes / 1e6:.1f} MB"])

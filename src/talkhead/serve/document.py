@@ -15,6 +15,7 @@ from talkhead.engines.draft.options import Options
 from talkhead.errors import EXIT_CODES, RETRYABLE, Code, TalkheadError
 from talkhead.request import (
     Animate,
+    Batch,
     Health,
     Memory,
     Output,
@@ -28,13 +29,16 @@ from talkhead.request import (
 from talkhead.result import (
     Ability,
     Component,
+    Error,
     FaceFound,
+    ItemEnd,
     Made,
     Notice,
     PlanReport,
     Result,
     Resumed,
     Stage,
+    Total,
 )
 from talkhead.serve import logs, schema
 
@@ -88,7 +92,8 @@ def rewrite(path: Path) -> bool:
 
 def fields(model: Model, *, defaults: bool = True) -> str:
     """Return a table of a model's fields."""
-    shapes = model.model_json_schema()["properties"]
+    whole = model.model_json_schema()  # a model that holds itself lies among its own parts
+    shapes = (whole if "properties" in whole else whole["$defs"][model.__name__])["properties"]
     head = ("field", "type", *(("default",) if defaults else ()), "meaning")
     rows = [
         (
@@ -245,6 +250,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "animate": _of(Animate),
     "portrait": _of(Portrait),
     "speak": _of(Speak),
+    "batch": _of(Batch),
     "health": _of(Health),
     "speaker": _of(Speaker),
     "size": _of(Size),
@@ -257,6 +263,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "plan": _of(PlanReport, defaults=False),
     "face": _of(FaceFound, defaults=False),
     "resumed": _of(Resumed, defaults=False),
+    "item-end": _of(ItemEnd, defaults=False),
+    "item-error": _of(Error, defaults=False),
+    "total": _of(Total, defaults=False),
     "notice": _of(Notice, defaults=False),
     "ability": _of(Ability, defaults=False),
     "component": _of(Component, defaults=False),

@@ -20,6 +20,8 @@ Failed = Callable[[Exception], None]
 def payload(progress: Progress) -> dict[str, Any]:
     """Return what callers see of progress; members without a value are left out."""
     shown: dict[str, Any] = {"stage": progress.stage, "pct": progress.pct}
+    if progress.items:
+        shown |= {"item": progress.item, "items": progress.items}
     if progress.segments:
         shown |= {"window": progress.segment, "windows": progress.segments}
     shown |= {"step": progress.done, "steps": progress.total}

@@ -8,7 +8,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from talkhead import __version__
 from talkhead.errors import RETRYABLE, Code
-from talkhead.request import ACTIONS, MAX_SIDE, MIN_SIDE, PRESETS
+from talkhead.request import ACTIONS, MAX_SIDE, MIN_SIDE, OWN_OUTPUT, PRESETS, WHOLE, Output
 from talkhead.result import Result, Stage
 
 Schema = dict[str, Any]
@@ -37,6 +37,19 @@ EXAMPLES: dict[str, Schema] = {
         "portrait": "store:avatars/odin.png",
         "video": "store:driving/wave.mp4",
     },
+    "batch": {
+        "action": "batch",
+        "items": [
+            {
+                "portrait": "library:astronaut.png",
+                "speakers": [{"audio": "library:librivox.flac"}],
+                "output": {"name": "astronaut"},
+            },
+            {"action": "speak", "text": "Good morning", "voice": "espeak"},
+        ],
+        "output": {"prefix": "avatars/u1", "thumbnail": False},
+        "idempotency_key": "order-1002",
+    },
     "health": {"action": "health", "self_test": True},
     "capabilities": {"action": "capabilities"},
 }
@@ -57,6 +70,8 @@ _PROGRESS_EXAMPLE: Schema = {
     "step": 210,
     "steps": 500,
     "eta_s": 12.5,
+    "item": 2,
+    "items": 5,
 }
 
 
@@ -84,6 +99,11 @@ def definitions(prefix: str) -> Schema:
     found["Speaker"] |= _one_of("audio", "text")
     for film in ("Talk", "Animate"):
         found[film] |= _not_both("duration", "max_frames")
+    found["Batch"]["properties"]["items"]["items"]["properties"] = _left_to_the_batch()
+    found["Batch"]["properties"]["output"] = {
+        "allOf": [found["Batch"]["properties"]["output"]],
+        "properties": {"stream": {"const": False}},
+    }
     found["Request"] = {
         "oneOf": [{"$ref": prefix + model.__name__} for model in ACTIONS.values()],
         "description": "One piece of work. `action` tells which; without it the action is talk.",
@@ -149,6 +169,12 @@ def _given(*names: str) -> Schema:
     return {"required": [*names], "properties": {name: {"not": {"type": "null"}} for name in names}}
 
 
+def _left_to_the_batch() -> Schema:
+    """Return what the items of a batch may not say, since it is said once for all of them."""
+    output = dict.fromkeys(sorted({*Output.model_fields} - {*OWN_OUTPUT}), False)
+    return {**dict.fromkeys(WHOLE, False), "output": {"properties": output}}
+
+
 def _one_of(*names: str) -> Schema:
     return {"oneOf": [_given(name) for name in names]}
 
@@ -170,6 +196,8 @@ def _progress() -> Schema:
             "step": {**whole, "description": "of this stage"},
             "steps": {**whole, "description": "of this stage, in all"},
             "eta_s": {"type": "number", "minimum": 0, "description": "seconds left, a guess"},
+            "item": {**whole, "description": "of a batch, the one under way; the first is 1"},
+            "items": {**whole, "description": "of a batch, in all"},
             "partial": {
                 "type": "object",
                 "description": "what of the video can be watched already",

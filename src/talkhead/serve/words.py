@@ -28,14 +28,28 @@ def load(file: Path | None) -> Payload:
     """Return the request in a JSON file, or an empty one."""
     if file is None:
         return {}
+    payload = loaded(file)
+    if not isinstance(payload, dict):
+        raise _wrong(f"{file} does not hold a JSON object", "write one JSON object")
+    found = unwrapped(payload)
+    if found.get("action") == "batch":
+        hint = f"talkhead batch {file} -o FOLDER"
+        raise _wrong(f"{file} holds a batch, of which several files come", hint, ["action"])
+    return found
+
+
+def loaded(file: Path) -> Any:
+    """Return what a JSON file holds."""
     try:
-        payload = json.loads(file.read_text())
+        return json.loads(file.read_text())
     except OSError as error:
         raise _wrong(f"cannot read {file}: {error.strerror}", "check the path") from error
     except ValueError as error:
         raise _wrong(f"{file} is not JSON: {error}", "write one JSON object") from error
-    if not isinstance(payload, dict):
-        raise _wrong(f"{file} does not hold a JSON object", "write one JSON object")
+
+
+def unwrapped(payload: Payload) -> Payload:
+    """Return the request inside `{"input": {…}}`, or one that stands alone."""
     wrapped = payload.get("input")
     return wrapped if isinstance(wrapped, dict) and len(payload) == 1 else payload
 

@@ -1,11 +1,12 @@
 """A folder, or one file that a command line asked for."""
 
 import errno
+import json
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -140,6 +141,71 @@ class SingleFile:
     def size(self, key: str) -> int | None:  # noqa: ARG002 (part of the protocol)
         """Return None: a command line asks for its output anew."""
         return None
+
+    def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:  # noqa: ARG002
+        """Return False: there is nothing to refer to."""
+        return False
+
+    def delete(self, key: str) -> None:
+        """Delete the file for key."""
+        self.path(key).unlink(missing_ok=True)
+
+    def link(self, key: str, kind: str, expires_s: int) -> Link:  # noqa: ARG002 (paths stay)
+        """Return a file: URL."""
+        return Link(self.path(key).absolute().as_uri())
+
+    def close(self) -> None:
+        """Do nothing: a folder has no connections."""
+
+
+class FileSet:
+    """Implements Store for a batch and `-o FOLDER`: each item's files under a name of its own.
+
+    An item called `intro` brings `intro.mp4`, `intro.thumbnail.jpg` and `intro.result.json`; the
+    record of the batch is `result.json`. Items that this very batch has finished are answers.
+    """
+
+    offers = frozenset({"signed"})
+
+    def __init__(self, folder: Path, batch_id: str, stems: Sequence[str]) -> None:
+        self.folder = folder
+        self.batch_id = batch_id
+        self.stems = stems  # of the items' files, by index
+
+    def path(self, key: str) -> Path:
+        """Return the file for a key such as prefix/ID/0/video.mp4 or prefix/ID/result.json."""
+        *home, last = PurePosixPath(key).parts
+        if home[-2:-1] != [self.batch_id]:
+            return self.folder / last
+        stem, ending = self.stems[int(home[-1])], PurePosixPath(last).suffix
+        main = ending not in (".json", ".jpg")
+        return self.folder / (f"{stem}{ending}" if main else f"{stem}.{last}")
+
+    def put(
+        self,
+        file: Path,
+        key: str,
+        *,
+        mime: str,  # noqa: ARG002 (the file's own affair)
+        sha256: str,  # noqa: ARG002
+        create: bool = False,  # noqa: ARG002 (the command line has settled what may be replaced)
+    ) -> bool:
+        """Copy file to its place; whole or not at all."""
+        return put_file(file, self.path(key))
+
+    def read(self, key: str) -> bytes | None:
+        """Return a file that this batch has left there, or None."""
+        content = read_file(self.path(key))
+        try:
+            owner = str(json.loads(content or b"{}").get("job_id"))
+        except (ValueError, AttributeError):
+            return content
+        return content if owner.partition("/")[0] == self.batch_id else None
+
+    def size(self, key: str) -> int | None:
+        """Return how many bytes the file for key has, or None."""
+        path = self.path(key)
+        return path.stat().st_size if path.is_file() else None
 
     def get(self, key: str, into: Path, limit: int, tick: Tick) -> bool:  # noqa: ARG002
         """Return False: there is nothing to refer to."""

@@ -106,7 +106,7 @@ def test_an_operator_may_set_what_an_older_payload_leaves_out() -> None:
     assert (told["size"], told["sampling"]["steps"]) == ("480p", 4)
     assert not {"teacache_threshold", "apg"} & told["options"].keys()
     batch = read({"batch": [FIVE, FIVE | {"sample_steps": 4}]}, {}, defaults).payload
-    assert [job["sampling"]["steps"] for job in batch["jobs"]] == [12, 4]
+    assert [job["sampling"]["steps"] for job in batch["items"]] == [12, 4]
     assert read(TALKS["cog"], {}, defaults) == read(TALKS["cog"], {})
     assert read(FIVE, {}, {}) == read(FIVE, {})
 

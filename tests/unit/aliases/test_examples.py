@@ -8,15 +8,17 @@ import pytest
 from talkhead.aliases import read
 from talkhead.aliases.families import FAMILIES
 from talkhead.errors import Code, TalkheadError
-from talkhead.request import Animate, Portrait, Speak, Talk
+from talkhead.request import Animate, Batch, Portrait, Request, Speak, Talk
 from talkhead.validation import parse
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 FILES = sorted(EXAMPLES.glob("*.json"))
-OTHER = {"canonical_talk": "talkhead", "canonical_speak": "talkhead", "workflow": "comfy"}
+CANONICAL = ("canonical_talk", "canonical_speak", "canonical_batch")
+OTHER = {**dict.fromkeys(CANONICAL, "talkhead"), "workflow": "comfy"}
 MAPPED = dict.fromkeys(("infinitetalk", "omniavatar", "sonic"), "draft") | {"f5": "espeak"}
-REFUSED = ("infinitetalk-batch", "workflow")
+REFUSED = ("workflow",)
 SHORT = ("canonical_talk", "comfy", "hub", "infinitetalk", "lightx2v", "wanvideo")
+SHORT += ("canonical_batch", "infinitetalk-batch")
 
 
 def test_there_is_one_of_every_family() -> None:
@@ -34,6 +36,11 @@ def test_example(file: Path) -> None:
         assert caught.value.code == Code.UNSUPPORTED
         return
     request = parse(reading.payload)
+    for each in request.items if isinstance(request, Batch) else (request,):
+        is_as_in_the_page(each, file.stem)
+
+
+def is_as_in_the_page(request: Request, stem: str) -> None:
     if isinstance(request, Talk):
         assert request.engine == "draft"
         assert not request.options
@@ -41,7 +48,7 @@ def test_example(file: Path) -> None:
             "library:astronaut.png",
             "library:librivox.flac",
         }
-        assert (request.max_frames == 25) == (file.stem in SHORT)
+        assert (request.max_frames == 25) == (stem in SHORT)
     elif isinstance(request, Speak):
         assert (request.voice, request.sample) == ("espeak", None)
     else:

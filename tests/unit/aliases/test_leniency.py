@@ -42,7 +42,7 @@ def test_a_key_that_says_nothing_is_left_out(
 
 def test_an_item_of_a_batch_leaves_out_what_is_null() -> None:
     shared = {"frame_num": 41, "batch": [FIVE | {"frame_num": None, "bbox": ""}]}
-    assert read(shared, {}).payload["jobs"][0]["max_frames"] == 41
+    assert read(shared, {}).payload["items"][0]["max_frames"] == 41
 
 
 def test_tasks_of_different_names_are_different_jobs() -> None:

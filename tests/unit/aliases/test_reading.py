@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from talkhead.aliases import failure, glance, read
+from talkhead.aliases import failure, glance, read, retold
 from talkhead.aliases.families import FAMILIES
 from talkhead.aliases.family import Family
 from talkhead.aliases.reading import MOST_NOTICES
 from talkhead.errors import Code, TalkheadError
+from talkhead.request import Batch
 from talkhead.validation import parse
 
 A, B = "https://a.example/a", "https://a.example/b"
@@ -261,18 +262,37 @@ def test_where_results_go_is_the_operators_choice() -> None:
     assert canonical(FIVE | {"output_config": {"store": "inline"}})["output"]["inline"] is True
 
 
-def test_batches_become_jobs_with_what_they_share() -> None:
+def test_batches_become_items_with_what_they_share() -> None:
     payload = {"batch": [FIVE, FIVE | {"id": "two", "nope": 1}], "output_config": {"prefix": "p"}}
     reading = read(payload, {})
     assert reading.payload["action"] == "batch"
-    assert [job["output"] for job in reading.payload["jobs"]] == [
-        {"inline": False, "prefix": "p", "url": "auto"},
-        {"inline": False, "prefix": "p", "name": "two", "url": "auto"},
-    ]
+    assert reading.payload["output"] == {"inline": False, "prefix": "p", "url": "auto"}
+    items = reading.payload["items"]
+    assert [item.get("output") for item in items] == [None, {"name": "two"}]
+    assert isinstance(parse(reading.payload), Batch)
+    whole = read({**payload, "priority": 3, "idempotency_key": "k"}, {}).payload
+    assert (whole["priority"], whole["idempotency_key"]) == (3, "k")
     assert "batch.1.nope" in [notice.field for notice in reading.notices]
     assert refused({"batch": [FIVE, 7]}).fields == ("batch.1",)
     assert refused({"batch": [FIVE, {"cond_video": A}]}).fields == ("batch.1.cond_audio",)
     assert refused({"batch": [FIVE] * 101}).fields == ("batch",)
+    apart = FIVE | {"output_config": {"prefix": "q"}}
+    assert refused({"batch": [FIVE, apart]}).fields == ("batch.1.output_config",)
+
+
+def test_errors_of_a_batch_name_the_old_keys() -> None:
+    reading = read({"batch": [FIVE, FIVE | {"sample_steps": 999}]}, {})
+    with pytest.raises(TalkheadError) as caught:
+        parse(reading.payload)
+    assert retold(reading, caught.value).fields == ("batch.1.sample_steps",)
+    reading = read({"batch": [FIVE, FIVE | {"priority": 2}]}, {})
+    with pytest.raises(TalkheadError, match=r"items\.1\.priority: is the whole batch's"):
+        parse(reading.payload)
+    absent = TalkheadError(Code.UNSUPPORTED, "none", "install it", fields=["items.1.engine"])
+    assert '"infinitetalk"' in retold(reading, absent).hint
+    for odd in ("items.9.engine", "items.x.engine", "items.²", "items"):  # keys may be called so
+        error = TalkheadError(Code.UNSUPPORTED, "none", "install it", fields=[odd])
+        assert retold(glance({"batch": []}), error).hint == retold(reading, error).hint
 
 
 def test_avatars_are_saved_by_name() -> None:

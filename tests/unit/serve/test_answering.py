@@ -9,8 +9,9 @@ import pytest
 
 from talkhead.aliases import Reading, read
 from talkhead.errors import Code, TalkheadError
-from talkhead.result import FaceFound, Made, Notice, PlanReport, Progress, Result
+from talkhead.result import Error, FaceFound, ItemEnd, Made, Notice, PlanReport, Progress, Result
 from talkhead.serve.answering import (
+    EACH,
     LARGE,
     SMALL,
     Answer,
@@ -284,3 +285,49 @@ def test_a_file_too_large_for_the_platform_is_left_to_its_url() -> None:
     assert "data" not in body["result"]["outputs"][0]
     assert body["result"]["outputs"][0]["url"] == "https://u"
     assert codes(body) == ["W_SHORTENED"]
+
+
+def batch_of(count: int, **more: Any) -> Result:
+    """Return a result of many items with long links, every tenth of them failed."""
+    ends = []
+    for index in range(count):
+        files = (made(url="https://u/" + "x" * 1000), made(kind="thumbnail", url="y" * 1000))
+        said = [Notice(code="W", message="é" * 900) for _ in range(5)]
+        good = result(outputs=files, warnings=said, seconds={"render": 1.0}, **more)
+        bad = Error(
+            code="E_OOM", message="m" * 9000, hint="h" * 900, retryable=True, fields=["f" * 900]
+        )
+        ends.append(
+            ItemEnd(index=index, error=bad)
+            if index % 10 == 9
+            else ItemEnd(index=index, result=good)
+        )
+    return Result(action="batch", version="1", items=tuple(ends))
+
+
+@pytest.mark.parametrize("family", ["talkhead", "infinitetalk-batch"])
+def test_a_batch_of_any_size_fits(family: str) -> None:
+    body = good(Reading(family, {}), batch_of(100))
+    assert size(body) <= SMALL + 100 * 2 * EACH
+    ends = body["result"]["items"]
+    assert all(end["result"]["outputs"][0]["url"] for end in ends if "result" in end)
+    assert len(ends) == 100
+    assert not any("warnings" in end["result"] for end in ends if "result" in end)
+    assert len(ends[9]["error"]["message"]) <= 300
+    assert codes(body)[0] == "W_SHORTENED"
+
+
+def test_a_small_batch_is_left_whole() -> None:
+    body = good(CANONICAL, batch_of(2))
+    assert [len(end["result"]["warnings"]) for end in body["result"]["items"]] == [5, 5]
+    assert codes(body) == []
+
+
+def test_files_in_a_batch_that_are_too_large_together_are_left_to_their_urls() -> None:
+    ends = tuple(
+        ItemEnd(index=index, result=result(outputs=(made(data="A" * 6_000_000),)))
+        for index in range(2)
+    )
+    body = good(CANONICAL, Result(action="batch", version="1", items=ends))
+    assert all("data" not in end["result"]["outputs"][0] for end in body["result"]["items"])
+    assert "data" in body["result"]["warnings"][0]["message"]

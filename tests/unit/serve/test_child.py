@@ -91,3 +91,12 @@ def test_progress_travels_whole() -> None:
     message = child.json.loads(pipe.sent[0])
     assert (message["kind"], message["id"]) == ("progress", "é")
     assert Progress(**message["progress"]) == step
+
+
+def test_a_batch_in_which_memory_ran_out_ends_the_process_too() -> None:
+    error = {"code": Code.OOM.value}
+    ends = [{"index": 0, "error": None}, {"index": 1, "error": error}]
+    assert child._ran_out({"kind": "result", "result": {"items": ends}})
+    assert not child._ran_out({"kind": "result", "result": {"items": ends[:1]}})
+    assert child._ran_out({"kind": "error", "error": error})
+    assert not child._ran_out({"kind": "error", "error": {"code": Code.NO_FACE.value}})

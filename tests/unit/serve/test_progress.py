@@ -187,3 +187,8 @@ def test_the_payload_counts_segments_as_windows() -> None:
         "steps": 8,
         "eta_s": 95.0,
     }
+
+
+def test_the_payload_of_a_batch_names_the_item() -> None:
+    step = Progress(stage="render", done=1, total=4, pct=50.0, item=2, items=3)
+    assert payload(step).items() >= {"item": 2, "items": 3}.items()

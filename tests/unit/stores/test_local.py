@@ -10,7 +10,7 @@ import pytest
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import Local
 from talkhead.stores import MAX_READ, local
-from talkhead.stores.local import LocalStore, SingleFile
+from talkhead.stores.local import FileSet, LocalStore, SingleFile
 
 
 def made(folder: Path, content: bytes = b"video") -> Path:
@@ -175,3 +175,30 @@ def test_what_a_kill_left_is_swept_by_a_later_put(store: LocalStore, tmp_path: P
     assert not old.exists()
     assert young.exists()
     assert foreign.exists()
+
+
+def test_the_files_of_a_batch_lie_in_one_folder(tmp_path: Path) -> None:
+    store = FileSet(tmp_path, "b", ("one", "1"))
+    keys = ("p/b/0/video.mp4", "b/1/speech.wav", "b/0/thumbnail.jpg", "b/1/result.json")
+    assert [store.path(key).name for key in keys] == [
+        "one.mp4",
+        "1.wav",
+        "one.thumbnail.jpg",
+        "1.result.json",
+    ]
+    assert store.path("p/b/result.json") == tmp_path / "result.json"
+    record = tmp_path / "one.result.json"
+    for content, known in (
+        ('{"job_id": "b/0"}', True),
+        ('{"job_id": "other/0"}', False),  # what another batch has left is no answer
+        ("{}", False),
+    ):
+        record.write_text(content)
+        assert (store.read("b/0/result.json") is not None) == known
+    assert store.read("b/1/result.json") is None
+    assert store.size("b/0/video.mp4") is None
+    (tmp_path / "one.mp4").write_bytes(b"four")
+    assert store.size("b/0/video.mp4") == 4
+    assert store.link("b/0/video.mp4", "signed", 60).url == (tmp_path / "one.mp4").as_uri()
+    store.delete("b/0/video.mp4")
+    assert not (tmp_path / "one.mp4").exists()

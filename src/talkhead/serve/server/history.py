@@ -40,9 +40,13 @@ def visible(queue: Queue, limit: int, before: float | None, status: Status | Non
 def forget(settings: Settings, entry: Entry) -> int:
     """Delete the files of an ended job from the operator's store; return how many there were."""
     result = (entry.output or {}).get("result") or {}
-    keys = [str(made["key"]) for made in result.get("outputs") or ()]
+    items = [end["result"] for end in result.get("items") or () if "result" in end]
+    keys = [str(made["key"]) for each in (result, *items) for made in each.get("outputs") or ()]
     if not keys:
         return 0
+    homes = {str(PurePosixPath(key).parent) for key in keys}
+    if items:  # they lie in folders of the batch's own, where its record is
+        homes |= {str(PurePosixPath(home).parent) for home in homes}
     from talkhead.deliver import CLAIM, RECORD  # noqa: PLC0415 (heavy: the port opens without it)
     from talkhead.runtime import Runtime  # noqa: PLC0415
 
@@ -50,8 +54,9 @@ def forget(settings: Settings, entry: Entry) -> int:
     try:
         for key in keys:
             store.delete(key)
-        for name in (RECORD, CLAIM):
-            store.delete(str(PurePosixPath(keys[0]).with_name(name)))
+        for home in homes:
+            for name in (RECORD, CLAIM):
+                store.delete(f"{home}/{name}")
     finally:
         store.close()
     return len(keys)

@@ -59,8 +59,9 @@ class Metrics:
         result = answer.body.get("result", {}) if answer is not None else {}
         for stage, seconds in result.get("seconds", {}).items():
             self.stages.labels(stage).inc(seconds)
-        if result.get("outputs") and not result.get("repeated"):
-            self.frames.inc((result.get("plan") or {}).get("frames", 0))
+        for made in (result, *(end.get("result") or {} for end in result.get("items") or ())):
+            if made.get("outputs") and not made.get("repeated"):
+                self.frames.inc((made.get("plan") or {}).get("frames", 0))
 
     def text(self, counts: Mapping[Status, int], pool: Pool) -> bytes:
         """Return all of it in Prometheus' words."""

@@ -74,6 +74,7 @@ def lane(payload: Body, *, gpus: bool, default: str) -> Lane:
     """Return where a request runs: what is quick does not wait behind a long render."""
     engine = payload.get("engine") or "auto"
     drafted = (default if engine == "auto" else engine) == "draft"
+    drafted &= payload.get("action") != "batch"  # long, whatever its items are
     quick = payload.get("action") in QUICK or payload.get("dry_run") is True
     return "desk" if quick or (gpus and drafted) else "render"
 

@@ -46,7 +46,8 @@ def listed(entry: Entry) -> Body:
     result = (entry.output or {}).get("result") or {}
     if result.get("engine"):
         shown["engine"] = result["engine"]
-    for made in result.get("outputs") or ():
+    first: Body = next((end["result"] for end in result.get("items") or () if "result" in end), {})
+    for made in result.get("outputs") or first.get("outputs") or ():
         if made.get("url") and made["kind"] in ("video", "thumbnail", "audio"):
             shown.setdefault(made["kind"], made["url"])
     return shown

@@ -105,6 +105,8 @@ def test_lists_are_asked_for_in_earnest(caller: TestClient, query: str) -> None:
         (INPUT, True, "draft", "desk"),
         ({**INPUT, "engine": "draft"}, True, "infinitetalk", "desk"),
         ({**INPUT, "dry_run": True}, True, "infinitetalk", "desk"),
+        ({"action": "batch", "items": [INPUT]}, True, "draft", "render"),
+        ({"action": "batch", "items": [INPUT], "dry_run": True}, True, "draft", "desk"),
         ({"action": "speak", "text": "a"}, False, "draft", "desk"),
         ({"action": "capabilities"}, True, "draft", "desk"),
         ({"action": 7, "dry_run": "yes", "engine": []}, True, "infinitetalk", "render"),
