@@ -17,7 +17,7 @@ from talkhead.folder import digest, file_digest
 from talkhead.intake import Context
 from talkhead.media.face import annotate
 from talkhead.request import Job, Output
-from talkhead.result import Made, Notice, Result
+from talkhead.result import Made, Notice, Result, cost_of
 from talkhead.runtime import Runtime
 from talkhead.stores import Shelf
 from talkhead.stores.keys import safe_part
@@ -91,7 +91,8 @@ def dry_run(work: Work, context: Context) -> Result:
         engine=work.plan.engine,
         plan=survey.report(work),
         seconds=dict(context.reporter.seconds),
-        warnings=tuple(survey.notices(work)),
+        cost=cost_of(work.plan.seconds, context.runtime.settings.price_per_hour, estimated=True),
+        warnings=(*survey.notices(work), *survey.late(work, context.reporter.passed_s)),
     )
     if work.view.original is None:
         return result
@@ -224,7 +225,9 @@ def _answered(result: Result, output: Output, runtime: Runtime) -> Result:
         message = f"answered from the finished job, which was made without {' and '.join(lacks)}"
         known = (*result.warnings, Notice(code="W_KNOWN", field="output", message=message))
         result = result.model_copy(update={"warnings": known})
-    return with_links(result.model_copy(update={"repeated": True}), output, runtime)
+    cost = result.cost and result.cost.model_copy(update={"repeated": True})
+    result = result.model_copy(update={"repeated": True, "cost": cost})
+    return with_links(result, output, runtime)
 
 
 def _linked(item: Made, output: Output, shelf: Shelf) -> Made:

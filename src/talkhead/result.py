@@ -33,6 +33,7 @@ class Progress:
     segment: int = 0  # committed segments
     segments: int = 0
     eta_s: float | None = None  # seconds left, an estimate
+    late: str | None = None  # that the estimate passes the deadline, in words
 
 
 class Notice(Strict):
@@ -94,6 +95,18 @@ class Resumed(Strict):
     resumed: int = Field(description="that an earlier run had made")
 
 
+class Cost(Strict):
+    """What a run took of the machine that rendered, at the operator's price for it."""
+
+    amount: float = Field(description="in the currency of the price")
+    price_per_hour: float = Field(description="as the operator has set it")
+    seconds: float = Field(description="that are counted: from the run's first step to its last")
+    estimated: bool = Field(False, description="true in a dry run: seconds are the plan's")
+    repeated: bool = Field(
+        False, description="true: of the earlier run; this answer cost nothing more"
+    )
+
+
 class Component(Strict):
     """An engine, a voice or a store as this installation sees it."""
 
@@ -111,6 +124,7 @@ class Ability(Strict):
     engines: tuple[Component, ...] = Field(description="of video")
     voices: tuple[Component, ...] = Field(description="of speech")
     stores: tuple[str, ...] = Field(description="by name")
+    price_per_hour: float | None = Field(None, description="of the machine that renders")
 
 
 class Result(Strict):
@@ -131,11 +145,17 @@ class Result(Strict):
     plan: PlanReport | None = Field(None, description="what was planned")
     segments: Resumed | None = Field(None, description="and how many were there already")
     seconds: dict[str, float] = Field(default_factory=dict, description="of work, by stage")
+    cost: Cost | None = Field(None, description="where the operator has set a price")
     warnings: tuple[Notice, ...] = Field((), description="about a job that went well")
     score: dict[str, Any] | None = Field(
         None, description="the report of the check, where asked for"
     )
     repeated: bool = Field(False, description="answered from an earlier run; nothing was rendered")
+    cold: bool | None = Field(
+        None,
+        description="of a worker or server: the first job of its rendering process, which had to "
+        "load whatever the job needed",
+    )
     healthy: bool | None = Field(None, description="answer to health")
     ability: Ability | None = Field(None, description="answer to capabilities")
 
@@ -143,3 +163,18 @@ class Result(Strict):
     def video(self) -> Made | None:
         """Return the first video."""
         return next((made for made in self.outputs if made.kind == "video"), None)
+
+
+def cost_of(
+    seconds: float, price_per_hour: float | None, *, estimated: bool = False
+) -> Cost | None:
+    """Return what so many seconds cost, or None where there is no price."""
+    if price_per_hour is None:
+        return None
+    seconds = round(seconds, 3)
+    return Cost(
+        amount=round(seconds / 3600 * price_per_hour, 6),
+        price_per_hour=price_per_hour,
+        seconds=seconds,
+        estimated=estimated,
+    )

@@ -96,6 +96,10 @@ class Film(Job):
     quality: Literal["draft", "fast", "balanced", "best"] = Field(
         "balanced", description="for engines with steps"
     )
+    late: Literal["warn", "refuse"] = Field(
+        "warn",
+        description="where the estimate passes deadline_s: go on and say so, or render nothing",
+    )
     sampling: Sampling = Field(Sampling(), description="see `sampling`")
     memory: Memory = Field(Memory(), description="see `memory`")
 

@@ -91,3 +91,14 @@ def test_progress_travels_whole() -> None:
     message = child.json.loads(pipe.sent[0])
     assert (message["kind"], message["id"]) == ("progress", "é")
     assert Progress(**message["progress"]) == step
+
+
+def test_what_makes_a_process_warm() -> None:
+    made = {"kind": "result", "result": {"repeated": False}}
+    known = {"kind": "result", "result": {"repeated": True}}
+    failed = {"kind": "error", "error": {}}
+    assert child._worked({}, made)
+    assert child._worked({"action": "talk"}, failed)
+    assert not child._worked({"action": "talk"}, known)
+    assert not child._worked({"action": "health"}, made)
+    assert not child._worked({"dry_run": True}, made)

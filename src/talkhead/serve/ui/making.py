@@ -93,14 +93,21 @@ def _asked_for_plan(site: Site, place: Json, form: Asked) -> Json:
         wanted = asking.payload(form, lambda file: site.refer(client, file))
         made = client.runsync(asking.planned(wanted))
     plan = made.get("plan") or {}
-    return {"plan": plan, "faces": plan.get("faces"), "warnings": made.get("warnings")}
+    return {
+        "plan": plan,
+        "faces": plan.get("faces"),
+        "warnings": made.get("warnings"),
+        "price": (made.get("cost") or {}).get("price_per_hour"),
+    }
 
 
 def _plan_of(found: Json, price: float | None) -> str:
     if not found.get("plan"):
         return ""
     warnings = telling.warnings(found.get("warnings") or ())
-    return html.plan(telling.plan(found["plan"], price if _costs(found) else None), warnings)
+    # the user's own price for a GPU, or what the operator says of the server
+    price = (price if _costs(found) else None) or found.get("price")
+    return html.plan(telling.plan(found["plan"], price), warnings)
 
 
 def _costs(found: Json) -> bool:

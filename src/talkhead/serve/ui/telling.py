@@ -129,8 +129,19 @@ def cost(seconds: float, price: float | None) -> str:
     """Return what so many seconds cost at a price per hour; empty without a price."""
     if not price or price <= 0:
         return ""
-    amount = seconds / 3600 * price
-    return "less than 0.01" if amount < 0.01 else f"{amount:.2f}"
+    return _amount(seconds / 3600 * price)
+
+
+def spent(cost: Json | None) -> str:
+    """Return what a result cost; empty where the operator has set no price."""
+    if not cost:
+        return ""
+    amount = _amount(float(cost["amount"]))
+    return f"{amount}, spent earlier" if cost.get("repeated") else amount
+
+
+def _amount(amount: float) -> str:
+    return "less than 0.01" if 0 < amount < 0.01 else f"{amount:.2f}"
 
 
 def plan(found: Json, price: float | None) -> list[tuple[str, str]]:

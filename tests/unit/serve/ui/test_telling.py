@@ -103,6 +103,14 @@ def test_settings_can_be_copied_and_hold_no_files() -> None:
     assert "idempotency_key" not in found
 
 
+def test_what_a_result_cost() -> None:
+    assert telling.spent({"amount": 1.234, "repeated": False}) == "1.23"
+    assert telling.spent({"amount": 0.004}) == "less than 0.01"
+    assert telling.spent({"amount": 2, "repeated": True}) == "2.00, spent earlier"
+    assert telling.spent({"amount": 0.0}) == "0.00"
+    assert telling.spent(None) == ""
+
+
 def test_seconds_by_stage() -> None:
     found = telling.stages({"fetch": 0.01, "render": 2.1, "prepare": 12.0})
     assert found == [("Listening to the speech", "12 s"), ("Making the video", "2.1 s")]
