@@ -69,11 +69,11 @@ def deliver(result: Result, ready: Sequence[Ready], output: Output, runtime: Run
         return known
     scratch = ready[0].file.with_name(f".{RECORD}")
     if not runtime.local_paths:  # a command line has its job folder's lock
-        _claim(scratch, _key(shelf, output, job_id, CLAIM), request_digest, shelf)
+        _claim(scratch, key_of(shelf.prefix, output, job_id, CLAIM), request_digest, shelf)
     made = tuple(_put(item, job_id, output, shelf) for item in ready)
     result = result.model_copy(update={"outputs": made})
     scratch.write_text(result.model_dump_json(indent=2))
-    key = _key(shelf, output, job_id, RECORD)
+    key = key_of(shelf.prefix, output, job_id, RECORD)
     if not _store(scratch, key, shelf, create=True):
         if known := known_result(job_id, request_digest, output, runtime):
             return known
@@ -173,9 +173,16 @@ def main_name(output: Output, default: str, suffix: str) -> str:
     return f"{safe_part((output.name or default).removesuffix(suffix))}{suffix}"
 
 
+def key_of(prefix: str, output: Output, job_id: str, last: str) -> str:
+    """Return the key of a job's file under an operator's prefix."""
+    asked = "/".join(_part(part) for part in output.prefix.split("/") if part)
+    parts = (prefix.strip("/"), asked, job_id, last)
+    return "/".join(part for part in parts if part)
+
+
 def _saved(job_id: str, output: Output, runtime: Runtime) -> Result | None:
     shelf = runtime.shelf(output.store)
-    saved = shelf.store.read(_key(shelf, output, job_id, RECORD))
+    saved = shelf.store.read(key_of(shelf.prefix, output, job_id, RECORD))
     if saved is None:
         return None
     try:  # a newer version may have written it, with fields that this one does not know
@@ -244,7 +251,7 @@ def _linked(item: Made, output: Output, shelf: Shelf) -> Made:
 
 
 def _put(item: Ready, job_id: str, output: Output, shelf: Shelf) -> Made:
-    key = _key(shelf, output, job_id, item.name)
+    key = key_of(shelf.prefix, output, job_id, item.name)
     sha256 = file_digest(item.file)
     _store(item.file, key, shelf, sha256=sha256)
     return Made(
@@ -262,12 +269,6 @@ def _store(
 ) -> bool:
     sha256 = sha256 or file_digest(file)
     return shelf.store.put(file, key, mime=mime_of(file.name), sha256=sha256, create=create)
-
-
-def _key(shelf: Shelf, output: Output, job_id: str, last: str) -> str:
-    asked = "/".join(_part(part) for part in output.prefix.split("/") if part)
-    parts = (shelf.prefix.strip("/"), asked, job_id, last)
-    return "/".join(part for part in parts if part)
 
 
 def _part(text: str) -> str:
