@@ -15,7 +15,7 @@ Key = Annotated[
     typer.Option(envvar="RUNPOD_API_KEY", help="The endpoint's key; better set in the variable."),
 ]
 Base = Annotated[
-    Path | None, typer.Option("--request", help="A talk request as a JSON file, in its place.")
+    Path | None, typer.Option("--request", help="A talk request as a JSON file, for another job.")
 ]
 Sets = Annotated[
     list[str] | None,
@@ -56,7 +56,6 @@ def smoke(
 ) -> None:
     """Accept an endpoint or not: run one small job, and check its answer and its video."""
     from talkhead.serve import console, following, local, smoke  # noqa: PLC0415
-    from talkhead.serve.client import Client  # noqa: PLC0415
 
     with local.failures(json):
         payload = smoke.asked(request, settings or [])
@@ -99,12 +98,11 @@ def bench_endpoint(
     """Measure an endpoint: time in the queue and in the worker, of cold and of warm starts."""
     from talkhead.serve import bench_endpoint as bench  # noqa: PLC0415
     from talkhead.serve import console, following, local, smoke  # noqa: PLC0415
-    from talkhead.serve.client import Client  # noqa: PLC0415
 
     with local.failures(json):
         payload = smoke.asked(request, settings or [])
         file = None if out is None else bench.target(out, force)
-        with local.stop_on_signal() as stop, Client(url, key) as client:
+        with local.stop_on_signal() as stop, following.client(url, key) as client:
             load = bench.Load(requests, concurrency, following.Patience(timeout, stop))
             told = (lambda _row: None) if json else (lambda row: bench.line(row, requests))
             rows = bench.measured(client, payload, load, told)

@@ -150,7 +150,8 @@ def show(outcome: Outcome, base: str, json: bool) -> None:
     for check in failed:
         console.out(f"{check.name}: {check.reason}")
     verdict = f"{len(failed)} failed" if failed else "all passed"
-    console.out(f"{len(outcome.checks)} checks, {verdict}")
+    many = "check" if len(outcome.checks) == 1 else "checks"
+    console.out(f"{len(outcome.checks)} {many}, {verdict}")
 
 
 def _run(

@@ -97,7 +97,7 @@ def _asked_for_plan(site: Site, place: Json, form: Asked) -> Json:
         "plan": plan,
         "faces": plan.get("faces"),
         "warnings": made.get("warnings"),
-        "price": (made.get("cost") or {}).get("price_per_hour"),
+        "cost": made.get("cost"),
     }
 
 
@@ -105,9 +105,8 @@ def _plan_of(found: Json, price: float | None) -> str:
     if not found.get("plan"):
         return ""
     warnings = telling.warnings(found.get("warnings") or ())
-    # the user's own price for a GPU, or what the operator says of the server
-    price = (price if _costs(found) else None) or found.get("price")
-    return html.plan(telling.plan(found["plan"], price), warnings)
+    own = price if _costs(found) else None
+    return html.plan(telling.plan(found["plan"], own, found.get("cost")), warnings)
 
 
 def _costs(found: Json) -> bool:

@@ -144,8 +144,11 @@ def _amount(amount: float) -> str:
     return "less than 0.01" if 0 < amount < 0.01 else f"{amount:.2f}"
 
 
-def plan(found: Json, price: float | None) -> list[tuple[str, str]]:
-    """Return a plan as pairs of a name and what is planned."""
+def plan(found: Json, price: float | None, operators: Json | None = None) -> list[tuple[str, str]]:
+    """Return a plan as pairs of a name and what is planned.
+
+    What it costs is by the user's own price, else what the operator's comes to.
+    """
     about = "about " if found.get("estimated") else ""
     work = float(found.get("estimated_seconds") or 0)
     pairs = [
@@ -155,7 +158,7 @@ def plan(found: Json, price: float | None) -> list[tuple[str, str]]:
         ("Memory", size(1e6 * float(found.get("estimated_memory_mb") or 0))),
         ("Engine", str(found["engine"])),
     ]
-    if price_of := cost(work, price):
+    if price_of := cost(work, price) or spent(operators):
         pairs.insert(3, ("Cost", price_of))
     return pairs
 
