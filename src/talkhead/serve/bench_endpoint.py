@@ -115,12 +115,14 @@ def started(rows: Sequence[Row]) -> list[Row]:
 def summary(rows: Sequence[Row]) -> Json:
     """Return counts, and percentiles of each measure: of all, of cold and of warm jobs."""
     good = [row for row in rows if row.good]
-    groups = {"all": good, **{name: [r for r in good if r.start == name] for name in STARTS}}
+    groups: dict[str, list[Row]] = {"all": good}
+    groups |= {name: [row for row in good if row.start == name] for name in STARTS}
     counts = {
         "requests": len(rows),
         "completed": len(good),
         "failed": len(rows) - len(good),
-        **{name: len(groups[name]) for name in STARTS},
+        "cold": len(groups["cold"]),
+        "warm": len(groups["warm"]),
         "unknown": sum(row.start is None for row in good),
     }
     costs = [row.cost for row in good if row.cost is not None]

@@ -61,13 +61,13 @@ def smoke(
         payload = smoke.asked(request, settings or [])
         wanted = smoke.expected(size, fps, bars, prefix)
         with (
+            following.client(url, key) as client,
             console.progress(json) as report,
             local.stop_on_signal() as stop,
-            Client(url, key) as c,
         ):
             told = following.told_to(report)
             patience = following.Patience(timeout, stop)
-            outcome = smoke.trial(c, payload, wanted, patience, repeat=repeat, told=told)
+            outcome = smoke.trial(client, payload, wanted, patience, repeat=repeat, told=told)
         smoke.show(outcome, url, json)
     if not outcome.passed:
         raise typer.Exit(1)
@@ -102,7 +102,7 @@ def bench_endpoint(
     with local.failures(json):
         payload = smoke.asked(request, settings or [])
         file = None if out is None else bench.target(out, force)
-        with local.stop_on_signal() as stop, following.client(url, key) as client:
+        with following.client(url, key) as client, local.stop_on_signal() as stop:
             load = bench.Load(requests, concurrency, following.Patience(timeout, stop))
             told = (lambda _row: None) if json else (lambda row: bench.line(row, requests))
             rows = bench.measured(client, payload, load, told)
