@@ -63,6 +63,7 @@ class FakeEndpoint:
         key = self.asked[number]["idempotency_key"]
         result: Json = {
             "action": "talk",
+            "version": "1",
             "job_id": key,
             "repeated": any(one["idempotency_key"] == key for one in self.asked[:number]),
             "plan": dict(self.plan),

@@ -237,13 +237,19 @@ def _row(client: Client, payload: Json, number: int, began: float, patience: Pat
         status=str(body.get("status") or "NOT RUN"),
         job_id=body.get("id"),
         worker=body.get("workerId"),
-        delay_ms=body.get("delayTime"),
-        execution_ms=body.get("executionTime"),
-        start=None if cold is None else "cold" if cold else "warm",
-        start_by=None if cold is None else "result",
-        cost=(result.get("cost") or {}).get("amount"),
+        delay_ms=_number(body, "delayTime"),
+        execution_ms=_number(body, "executionTime"),
+        start=STARTS[0 if cold else 1] if isinstance(cold, bool) else None,
+        start_by="result" if isinstance(cold, bool) else None,
+        cost=_number(result.get("cost"), "amount"),
         error=error,
     )
+
+
+def _number(held: object, name: str) -> float | None:
+    """Return a number of what another program has said, if it is one."""
+    found = held.get(name) if isinstance(held, Mapping) else None
+    return found if isinstance(found, int | float) else None
 
 
 def _numbered(payload: Mapping[str, Any], run: str, number: int) -> Json:

@@ -5,19 +5,20 @@ import copy
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from pydantic import ValidationError
 
 from talkhead import quality
 from talkhead.errors import Code, TalkheadError
 from talkhead.media.fetch import SCHEMES, Places, Wanted, fetch_all
 from talkhead.request import Size, Talk
-from talkhead.result import Cost
+from talkhead.result import Made, Result
 from talkhead.serve import checking, console, following, replies, smoke_checks, words
 from talkhead.serve.client import Client
 from talkhead.serve.following import Json, Patience, Told
@@ -36,6 +37,7 @@ REQUEST: Json = {
     "output": {"prefix": "smoke", "thumbnail": False},
 }
 BARS = "r=0.35,lag_ms=120"  # below, the check's own grade is "poor"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 AT_HAND = ("library:", "data:")  # speech that this side can read as the endpoint does
 
 
@@ -45,7 +47,7 @@ class Outcome:
 
     checks: tuple[Check, ...]
     body: Json  # the last status
-    result: Json
+    result: Result | None
 
     @property
     def passed(self) -> bool:
@@ -104,16 +106,16 @@ def trial(
     stopped from this side.
     """
     body, result, error = _run(client, payload, patience, told)
-    checks = [held("job", error is None, _job(body), "COMPLETED", _reason(error))]
-    if error is None:
+    checks = [held("job", result is not None, _job(body), "COMPLETED", _reason(error))]
+    if result is not None:
         request = parse(payload)
         assert isinstance(request, Talk)  # noqa: S101 (see `asked`)
         with tempfile.TemporaryDirectory(prefix="talkhead-smoke-") as folder:
             checks += _of_answer(client, request, result, wanted, Path(folder))
-    if error is None and repeat:
-        _, again, error = _run(client, payload, patience, told)
-        if error is not None:
-            checks.append(held("repeat", False, error.code, "stored", _reason(error)))
+    if result is not None and repeat:
+        second, again, error = _run(client, payload, patience, told)
+        if again is None:
+            checks.append(held("repeat", False, _job(second), "stored", _reason(error)))
         else:
             checks += smoke_checks.repeated(result, again)
     return Outcome(tuple(checks), body, result)
@@ -124,10 +126,7 @@ def show(outcome: Outcome, base: str, json: bool) -> None:
     body, result = outcome.body, outcome.result
     if json:
         job = {name: body[name] for name in body if name not in ("output", "error", "stream")}
-        outputs = [
-            {name: value for name, value in made.items() if name not in ("url", "data")}
-            for made in result.get("outputs") or ()
-        ]
+        links = {"outputs": {"__all__": {"url", "data"}}}
         console.as_json(
             {
                 "endpoint": following.address(base),
@@ -135,7 +134,7 @@ def show(outcome: Outcome, base: str, json: bool) -> None:
                 "passed": outcome.passed,
                 "checks": [check.as_dict() for check in outcome.checks],
                 "job": job,
-                "result": {**result, "outputs": outputs} if result else None,
+                "result": result and result.model_dump(mode="json", exclude=links),
             }
         )
         return
@@ -144,8 +143,8 @@ def show(outcome: Outcome, base: str, json: bool) -> None:
         for check in outcome.checks
     ]
     console.table(f"Smoke test of {following.address(base)}", ("check", "value", "bar", ""), rows)
-    if result.get("cost"):
-        console.out(f"cost {console.shown_cost(Cost.model_validate(result['cost']))}")
+    if result is not None and result.cost:
+        console.out(f"cost {console.shown_cost(result.cost)}")
     failed = [check for check in outcome.checks if not check.passed]
     for check in failed:
         console.out(f"{check.name}: {check.reason}")
@@ -156,25 +155,35 @@ def show(outcome: Outcome, base: str, json: bool) -> None:
 
 def _run(
     client: Client, payload: Json, patience: Patience, told: Told
-) -> tuple[Json, Json, TalkheadError | None]:
-    """Run a request; return its last status, its result, and what went wrong."""
+) -> tuple[Json, Result | None, TalkheadError | None]:
+    """Run a request; return its last status, and its result or what went wrong."""
     body: Json = {}
     try:
         body = following.ended(client, following.submitted(client, payload), patience, told)
-        return body, replies.result(body), None
+        return body, _read(replies.result(body)), None
     except TalkheadError as error:
         if patience.stop.is_set():
             raise
-        return body, {}, error
+        return body, None, error
+
+
+def _read(found: Json) -> Result:
+    """Return a result, of a newer version too, or raise where it is none."""
+    try:
+        return Result.model_validate(found, extra="ignore")
+    except ValidationError as error:
+        field = ".".join(str(part) for part in error.errors()[0]["loc"])
+        message = f"the answer is no talkhead result: {field} is not what it should be"
+        raise TalkheadError(Code.UNSUPPORTED, message, "check the endpoint's image") from error
 
 
 def _of_answer(
-    client: Client, request: Talk, result: Json, wanted: Expected, scratch: Path
+    client: Client, request: Talk, result: Result, wanted: Expected, scratch: Path
 ) -> Iterator[Check]:
     """Check an answer and the video that it leads to."""
-    fresh = not result.get("repeated")
+    fresh = not result.repeated
     yield held("rendered", fresh, "now" if fresh else "earlier", "now", "an older answer came back")
-    made = next((m for m in result.get("outputs") or () if m.get("kind") == "video"), None)
+    made = result.video
     if made is None:
         yield held("video", False, "none", "one", "the answer names no video")
         return
@@ -190,27 +199,32 @@ def _of_answer(
     if isinstance(facts, Check):
         yield facts
         return
-    yield from smoke_checks.picture(facts, request, result.get("plan") or {}, wanted)
+    yield from smoke_checks.picture(facts, request, result.plan, wanted)
     yield from smoke_checks.sound(file, facts, _speech(request, scratch), scratch)
     yield from smoke_checks.lips(file, wanted.bars)
 
 
-def _fetched(client: Client, made: Mapping[str, Any], target: Path) -> Path:
+def _fetched(client: Client, made: Made, target: Path) -> Path:
     """Return the file behind an answer's link, or in the answer itself."""
-    link, data = str(made.get("url") or ""), made.get("data")
+    link, data = made.url or "", made.data
     if not data and link.startswith("data:"):
         data = link.partition(",")[2]
     if data:
-        target.write_bytes(base64.b64decode(data))
-    elif link.startswith("file:"):  # a worker on this machine, with a store on its disk
         try:
+            target.write_bytes(base64.b64decode(data, validate=True))
+        except ValueError as error:
+            raise TalkheadError(Code.DOWNLOAD, "what is in the answer is not base64") from error
+    elif link.startswith("file:") and urlsplit(client.base).hostname in LOOPBACK:
+        try:  # a worker on this machine, with a store on its disk
             shutil.copyfile(unquote(urlsplit(link).path), target)
         except OSError as error:
-            raise TalkheadError(Code.DOWNLOAD, f"{link}: {error.strerror}", "") from error
+            raise TalkheadError(Code.DOWNLOAD, f"{link}: {error.strerror}") from error
+    elif link.startswith("file:"):
+        raise TalkheadError(Code.DOWNLOAD, "its link leads to the disk of another machine")
     elif link:
         client.download(link, target)
     else:
-        raise TalkheadError(Code.DOWNLOAD, "the answer has no link to it", "ask for output.url")
+        raise TalkheadError(Code.DOWNLOAD, "the answer has no link to it")
     return target
 
 

@@ -17,9 +17,12 @@ from talkhead.folder import file_digest
 from talkhead.media.facts import VideoFacts, video_facts
 from talkhead.quality.reading import read_sound
 from talkhead.request import Talk
+from talkhead.result import Made, PlanReport, Result
 
 Samples = NDArray[np.float32]  # (n,), mono, SAMPLE_RATE
 
+CONTAINER = "h264, yuv420p, index first"
+UNKNOWN = "what neither the request nor the answer's plan says: give an option"
 QUIET_DB = -60.0  # below full scale; speech lies between -15 and -40
 ALIKE = 0.5  # correlation with the speech that was sent; AAC leaves 0.95 and more
 SEARCH_S = 1.0  # of delay that is looked for, either way
@@ -56,9 +59,9 @@ def held(name: str, good: bool, value: object, bar: object, reason: str = "") ->
     return Check(name, good, str(value), str(bar), "" if good else reason or f"{value}, not {bar}")
 
 
-def key(made: Mapping[str, Any], request: Talk, prefix: str | None) -> Check:
+def key(made: Made, request: Talk, prefix: str | None) -> Check:
     """Check that the store's key is that of this job."""
-    found = str(made.get("key"))
+    found = made.key
     last = deliver.main_name(request.output, "video", ".mp4")
     wanted = deliver.key_of(prefix or "", request.output, request.idempotency_key or "", last)
     if prefix is not None:
@@ -67,35 +70,31 @@ def key(made: Mapping[str, Any], request: Talk, prefix: str | None) -> Check:
     return held("key", good, found, f"…/{wanted}", f"{found} does not end with {wanted}")
 
 
-def whole(file: Path, made: Mapping[str, Any]) -> Iterator[Check]:
+def whole(file: Path, made: Made) -> Iterator[Check]:
     """Check that a file is the one that the answer describes."""
     size, digest = file.stat().st_size, file_digest(file)
-    yield held("bytes", size == made.get("bytes"), size, made.get("bytes"))
-    wanted = str(made.get("sha256"))
-    reason = f"the file's is {digest}, the answer's {wanted}"
-    yield held("sha256", digest == wanted, f"{digest[:12]}…", f"{wanted[:12]}…", reason)
+    yield held("bytes", size == made.bytes, size, made.bytes)
+    reason = f"the file's is {digest}, the answer's {made.sha256}"
+    yield held("sha256", digest == made.sha256, f"{digest[:12]}…", f"{made.sha256[:12]}…", reason)
 
 
 def picture(
-    facts: VideoFacts, request: Talk, plan: Mapping[str, Any], expected: Expected
+    facts: VideoFacts, request: Talk, plan: PlanReport | None, expected: Expected
 ) -> Iterator[Check]:
-    """Check container, size, frame rate and length."""
+    """Check container, size, frame rate and length; what nobody asked for is the plan's."""
     shape = f"{facts.codec}, {facts.pixel_format}, index {'first' if facts.faststart else 'last'}"
-    yield held(
-        "container", shape == "h264, yuv420p, index first", shape, "h264, yuv420p, index first"
-    )
-    width, height = expected.size or _size(request) or (plan.get("width"), plan.get("height"))
-    yield held(
-        "size",
-        (facts.width, facts.height) == (width, height),
-        f"{facts.width}x{facts.height}",
-        f"{width}x{height}",
-    )
-    wanted = expected.fps or request.fps or Fraction(str(plan.get("fps") or 0))
-    yield held("fps", facts.fps == wanted, _shown(facts.fps), _shown(wanted))
-    lasts = request.duration or float(plan.get("seconds") or 0)
-    good = bool(wanted) and abs(facts.seconds - lasts) <= 1 / wanted
-    yield held("length", good, f"{facts.seconds:.3f} s", f"{lasts:.3f} s and at most a frame")
+    yield held("container", shape == CONTAINER, shape, CONTAINER)
+    size = expected.size or _size(request) or (plan and (plan.width, plan.height))
+    found = f"{facts.width}x{facts.height}"
+    wanted = f"{size[0]}x{size[1]}" if size else UNKNOWN
+    yield held("size", found == wanted, found, wanted)
+    rate = expected.fps or request.fps or (plan and Fraction(plan.fps))
+    wanted = _shown(rate) if rate else UNKNOWN
+    yield held("fps", facts.fps == rate, _shown(facts.fps), wanted)
+    lasts = request.duration or (plan and plan.seconds)
+    good = bool(lasts) and abs(facts.seconds - (lasts or 0)) <= 1 / (rate or 25)
+    wanted = f"{lasts:.3f} s and at most a frame" if lasts else UNKNOWN
+    yield held("length", good, f"{facts.seconds:.3f} s", wanted)
 
 
 def sound(file: Path, facts: VideoFacts, speech: Path | None, scratch: Path) -> Iterator[Check]:
@@ -152,15 +151,12 @@ def lips(file: Path, bars: Mapping[str, float]) -> Iterator[Check]:
         yield held(f"lips: {name}", not missed, shown, f"{least} {bar:g}", "; ".join(missed))
 
 
-def repeated(first: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[Check]:
+def repeated(first: Result, again: Result) -> Iterator[Check]:
     """Check that the same request was answered from the store, with the same file."""
-    stored = bool(again.get("repeated"))
     reason = "the same request under the same key was rendered once more"
+    stored = again.repeated
     yield held("repeat", stored, "stored" if stored else "rendered", "stored", reason)
-    files = [
-        [(made.get("key"), made.get("sha256")) for made in found.get("outputs") or ()]
-        for found in (first, again)
-    ]
+    files = [[(made.key, made.sha256) for made in found.outputs] for found in (first, again)]
     same = files[0] == files[1]
     reason = "the second answer names other files than the first"
     yield held("repeat: files", same, "the same" if same else "others", "the same", reason)
@@ -171,7 +167,7 @@ def facts_of(file: Path) -> VideoFacts | Check:
     try:
         return video_facts(file)
     except TalkheadError as error:
-        return held("container", False, "no video", "h264, yuv420p, index first", error.message)
+        return held("container", False, "no video", CONTAINER, error.message)
 
 
 def delay(sound: Samples, speech: Samples) -> tuple[float, float]:

@@ -22,7 +22,8 @@ from talkhead.media.mux import Tags, join
 from talkhead.media.soundtrack import Sound, write_soundtrack
 from talkhead.media.speech import Part
 from talkhead.quality.reading import read_frames
-from talkhead.result import Progress
+from talkhead.request import Talk
+from talkhead.result import Made, Progress
 from talkhead.runtime import Runtime
 from talkhead.serve import following, smoke, smoke_checks
 from talkhead.serve.cli import app
@@ -208,6 +209,55 @@ def test_an_old_answer_is_no_test(videos: Videos) -> None:
         "rendered": "an older answer came back",
         "video": "the answer names no video",
     }
+
+
+@pytest.mark.parametrize(
+    ("url", "data", "reason"),
+    [
+        (Path(__file__).as_uri(), None, None),  # of this machine, as the endpoint is
+        (None, None, "the answer has no link to it"),
+        (None, "%%%", "not base64"),
+        ("data:video/mp4;base64,AAAA", None, None),
+    ],
+)
+def test_links_of_every_kind_are_followed(
+    videos: Videos, url: str | None, data: str | None, reason: str | None
+) -> None:
+    def link(result: dict[str, Any]) -> None:
+        result["outputs"][0] |= {"url": url, "data": data}
+
+    with endpoint(videos.good, videos.plan, link) as fake:
+        found = failed(ran(fake, "--json", status=1))
+    if reason is None:  # what is there is no video, and is told so
+        assert set(found) == {"bytes", "sha256", "container"}
+    else:
+        assert reason in found["file"]
+
+
+def test_a_link_to_another_machines_disk_is_not_followed_on_this_one(tmp_path: Path) -> None:
+    made = Made(kind="video", key="k", url=Path(__file__).as_uri(), mime="m", bytes=1, sha256="")
+    client = smoke.Client("https://api.example/v2/x")
+    with client, pytest.raises(TalkheadError, match="another machine"):
+        smoke._fetched(client, made, tmp_path / "video.mp4")
+
+
+def test_an_answer_that_is_none_of_ours_is_told(videos: Videos) -> None:
+    def other(result: dict[str, Any]) -> None:
+        result["outputs"] = ["a picture of a cat"]
+
+    with endpoint(videos.good, videos.plan, other) as fake:
+        found = failed(ran(fake, "--json", status=1))
+    assert "no talkhead result: outputs.0 is not" in found["job"]
+
+
+def test_without_a_plan_the_options_say_what_is_wanted(videos: Videos) -> None:
+    facts = smoke_checks.facts_of(videos.good)
+    assert not isinstance(facts, smoke_checks.Check)
+    request = parse({**smoke.REQUEST, "size": 256, "duration": None})
+    assert isinstance(request, Talk)
+    lacking = list(smoke_checks.picture(facts, request, None, smoke_checks.Expected()))
+    assert [check.name for check in lacking if not check.passed] == ["size", "fps", "length"]
+    assert "give an option" in lacking[1].reason
 
 
 def test_a_job_that_fails_is_the_reason(videos: Videos) -> None:
