@@ -20,14 +20,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from talkhead import __version__, deliver, intake
+from talkhead import __version__, deliver, intake, survey
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import MANIFEST, Folder, Identity, digest, manifest_entries, open_folder
 from talkhead.intake import Context
 from talkhead.redaction import Redactor, secrets_in
 from talkhead.report import naming
 from talkhead.request import OWN_OUTPUT, WHOLE, Batch, Film, Job, Talk
-from talkhead.result import Error, ItemEnd, Made, Notice, Progress, Result, Total
+from talkhead.result import Error, ItemEnd, Made, Notice, Progress, Result, Total, cost_of
 from talkhead.survey import Work
 
 Flow = Callable[[Any, Context], Result]
@@ -55,7 +55,7 @@ class Part:
     end: ItemEnd | None = None
 
 
-def run(batch: Batch, context: Context, flows: Mapping[str, Flow], survey: Survey) -> Result:
+def run(batch: Batch, context: Context, flows: Mapping[str, Flow], look: Survey) -> Result:
     """Do every item; return their ends in order, each a result or an error.
 
     Raises only what no other item could escape: a cancel, the deadline, a full disk, a store that
@@ -68,12 +68,13 @@ def run(batch: Batch, context: Context, flows: Mapping[str, Flow], survey: Surve
         for part in parts:
             planned = isinstance(part.request, Film)
             course.take(part, flows[part.request.action] if planned else _unplanned, "plan")
-        return _result(batch, name, parts, context)
+        return _foretold(batch, _result(batch, name, parts, context), context)
     asked = digest([intake.identify(part.request, {}, None, context).asked for part in parts])
     with _folder_of(batch, asked, name, context) as folder:
         deliver.claim(name, asked, batch.output, context.runtime, context.scratch)
         course = Course(parts, context, folder)
-        course.plan_all(survey)
+        course.plan_all(look)
+        late = _late(batch, parts, context)
         room = context.runtime.settings.inline_mb * 1e6
         for part in parts:
             if part.end is None:
@@ -83,7 +84,7 @@ def run(batch: Batch, context: Context, flows: Mapping[str, Flow], survey: Surve
             shutil.rmtree(part.context.scratch, ignore_errors=True)
             gc.collect()  # what an item held is not there when the next one begins
         done = _result(batch, name, parts, context)
-        done = done.model_copy(update={"request_digest": asked})
+        done = done.model_copy(update={"request_digest": asked, "warnings": tuple(late)})
         with naming("store"):
             deliver.keep_record(done, batch.output, context.runtime, context.scratch)
         if not any(path.is_dir() for path in folder.path.iterdir()):
@@ -99,11 +100,11 @@ class Course:
         self._context = context
         self._folder = folder  # none for a plan
 
-    def plan_all(self, survey: Survey) -> None:
+    def plan_all(self, look: Survey) -> None:
         """Answer items that an earlier run finished, and plan all others."""
         kept = 0
         for part in self._parts:
-            self.take(part, partial(_planned, part, survey), "plan")
+            self.take(part, partial(_planned, part, look), "plan")
             kept += sum(file.stat().st_size for file in part.context.scratch.rglob("*"))
             if kept > KEPT_BYTES:
                 _forget_inputs(part)
@@ -218,7 +219,7 @@ def _folder_of(batch: Batch, asked: str, name: str, context: Context) -> Iterato
         try:
             yield folder
         except TalkheadError as error:
-            if folder.noted("item"):
+            if any(entry.get("phase") != "plan" for entry in folder.noted("item")):
                 error.job_id = name
             else:
                 folder.remove()
@@ -231,14 +232,14 @@ def _committed(manifest: Path) -> int:
     return sum("state" in entry or "made" in entry for entry in entries)
 
 
-def _planned(part: Part, survey: Survey, request: Job, context: Context) -> Result | None:
+def _planned(part: Part, look: Survey, request: Job, context: Context) -> Result | None:
     """Return what is stored of a finished item; else plan it, and return nothing."""
     sent = intake.sent_digest(request)
     if known := deliver.repeated(request, sent, context.runtime):
         intake.forget(request.idempotency_key or "", known, context)
         return known
     if isinstance(request, Talk):
-        plan = survey(request, context).plan
+        plan = look(request, context).plan
         part.frames, part.seconds = plan.frames, plan.seconds
     return None
 
@@ -310,9 +311,8 @@ def _weight(made: Made) -> int:
 def _result(batch: Batch, name: str, parts: list[Part], context: Context) -> Result:
     """Return the ends of all items as the result of the batch."""
     ends = tuple(part.end for part in parts if part.end is not None)
-    total = _total(ends)
-    late = batch.deadline_s is not None and total.estimated_seconds > batch.deadline_s
-    message = f"estimated at {total.estimated_seconds:.0f} s of work, past the deadline"
+    repeated = all(end.result is not None and end.result.repeated for end in ends)
+    price = None if repeated else context.runtime.settings.price_per_hour
     return Result(
         action=batch.action,
         version=__version__,
@@ -320,10 +320,27 @@ def _result(batch: Batch, name: str, parts: list[Part], context: Context) -> Res
         sent_digest=intake.sent_digest(batch),
         seconds=dict(context.reporter.seconds),
         items=ends,
-        total=total,
-        warnings=(Notice(code="W_DEADLINE", field="deadline_s", message=message),) if late else (),
-        repeated=all(end.result is not None and end.result.repeated for end in ends),
+        total=_total(ends),
+        cost=cost_of(context.reporter.passed_s, price),
+        repeated=repeated,
     )
+
+
+def _foretold(batch: Batch, result: Result, context: Context) -> Result:
+    """Return the answer to a dry run with what its plans come to: time over, and cost."""
+    seconds = result.total.estimated_seconds if result.total else 0.0
+    late = survey.too_late(batch, seconds, context.reporter.passed_s)
+    cost = cost_of(seconds, context.runtime.settings.price_per_hour, estimated=True)
+    return result.model_copy(update={"warnings": tuple(late), "cost": cost})
+
+
+def _late(batch: Batch, parts: list[Part], context: Context) -> list[Notice]:
+    """Return a notice where the items will probably end too late, and tell so at once."""
+    needed = sum(part.seconds for part in parts if part.end is None)
+    found = survey.too_late(batch, needed, context.reporter.passed_s)
+    for notice in found:
+        context.reporter.late(notice.message)
+    return found
 
 
 def _total(ends: tuple[ItemEnd, ...]) -> Total:

@@ -17,7 +17,7 @@ from talkhead.folder import digest, file_digest
 from talkhead.intake import Context
 from talkhead.media.face import annotate
 from talkhead.request import Job, Output
-from talkhead.result import Made, Notice, Result
+from talkhead.result import Made, Notice, Result, cost_of
 from talkhead.runtime import Runtime
 from talkhead.stores import Shelf
 from talkhead.stores.keys import safe_part
@@ -69,11 +69,11 @@ def deliver(result: Result, ready: Sequence[Ready], output: Output, runtime: Run
         return known
     scratch = ready[0].file.with_name(f".{RECORD}")
     if not runtime.local_paths:  # a command line has its job folder's lock
-        _claim(scratch, _key(shelf, output, job_id, CLAIM), request_digest, shelf)
+        _claim(scratch, key_of(shelf.prefix, output, job_id, CLAIM), request_digest, shelf)
     made = tuple(_put(item, job_id, output, shelf) for item in ready)
     result = result.model_copy(update={"outputs": made})
     scratch.write_text(result.model_dump_json(indent=2))
-    key = _key(shelf, output, job_id, RECORD)
+    key = key_of(shelf.prefix, output, job_id, RECORD)
     if not _store(scratch, key, shelf, create=True):
         if known := known_result(job_id, request_digest, output, runtime):
             return known
@@ -88,7 +88,7 @@ def claim(
     """Make a batch's keys its own before it begins, or raise where they are another job's."""
     shelf = runtime.shelf(output.store)
     if not runtime.local_paths:  # a command line has its job folder's lock
-        _claim(scratch / CLAIM, _key(shelf, output, job_id, CLAIM), request_digest, shelf)
+        _claim(scratch / CLAIM, key_of(shelf.prefix, output, job_id, CLAIM), request_digest, shelf)
 
 
 def keep_record(result: Result, output: Output, runtime: Runtime, scratch: Path) -> None:
@@ -98,7 +98,7 @@ def keep_record(result: Result, output: Output, runtime: Runtime, scratch: Path)
         end.model_copy(update={"result": end.result and _bare(end.result)}) for end in result.items
     ]
     file.write_text(result.model_copy(update={"items": tuple(ends)}).model_dump_json(indent=2))
-    _store(file, _key(shelf, output, result.job_id or "", RECORD), shelf)
+    _store(file, key_of(shelf.prefix, output, result.job_id or "", RECORD), shelf)
 
 
 def _bare(result: Result) -> Result:
@@ -117,7 +117,8 @@ def dry_run(work: Work, context: Context) -> Result:
         engine=work.plan.engine,
         plan=survey.report(work),
         seconds=dict(context.reporter.seconds),
-        warnings=tuple(survey.notices(work)),
+        cost=cost_of(work.plan.seconds, context.runtime.settings.price_per_hour, estimated=True),
+        warnings=(*survey.notices(work), *survey.late(work, context.reporter.passed_s)),
     )
     if work.view.original is None:
         return result
@@ -198,9 +199,16 @@ def main_name(output: Output, default: str, suffix: str) -> str:
     return f"{safe_part((output.name or default).removesuffix(suffix))}{suffix}"
 
 
+def key_of(prefix: str, output: Output, job_id: str, last: str) -> str:
+    """Return the key of a job's file under an operator's prefix."""
+    asked = "/".join(_part(part) for part in output.prefix.split("/") if part)
+    parts = (prefix.strip("/"), asked, job_id, last)
+    return "/".join(part for part in parts if part)
+
+
 def _saved(job_id: str, output: Output, runtime: Runtime) -> Result | None:
     shelf = runtime.shelf(output.store)
-    saved = shelf.store.read(_key(shelf, output, job_id, RECORD))
+    saved = shelf.store.read(key_of(shelf.prefix, output, job_id, RECORD))
     if saved is None:
         return None
     try:  # a newer version may have written it, with fields that this one does not know
@@ -250,7 +258,9 @@ def _answered(result: Result, output: Output, runtime: Runtime) -> Result:
         message = f"answered from the finished job, which was made without {' and '.join(lacks)}"
         known = (*result.warnings, Notice(code="W_KNOWN", field="output", message=message))
         result = result.model_copy(update={"warnings": known})
-    return with_links(result.model_copy(update={"repeated": True}), output, runtime)
+    cost = result.cost and result.cost.model_copy(update={"repeated": True})
+    result = result.model_copy(update={"repeated": True, "cost": cost})
+    return with_links(result, output, runtime)
 
 
 def _linked(item: Made, output: Output, shelf: Shelf) -> Made:
@@ -267,7 +277,7 @@ def _linked(item: Made, output: Output, shelf: Shelf) -> Made:
 
 
 def _put(item: Ready, job_id: str, output: Output, shelf: Shelf) -> Made:
-    key = _key(shelf, output, job_id, item.name)
+    key = key_of(shelf.prefix, output, job_id, item.name)
     sha256 = file_digest(item.file)
     _store(item.file, key, shelf, sha256=sha256)
     return Made(
@@ -285,12 +295,6 @@ def _store(
 ) -> bool:
     sha256 = sha256 or file_digest(file)
     return shelf.store.put(file, key, mime=mime_of(file.name), sha256=sha256, create=create)
-
-
-def _key(shelf: Shelf, output: Output, job_id: str, last: str) -> str:
-    asked = "/".join(_part(part) for part in output.prefix.split("/") if part)
-    parts = (shelf.prefix.strip("/"), asked, job_id, last)
-    return "/".join(part for part in parts if part)
 
 
 def _part(text: str) -> str:

@@ -22,7 +22,7 @@ from talkhead.runtime import Runtime
 from talkhead.stores import Shelf, Tick
 
 # What does not change the frames, and so is no part of a job's identity.
-OUTSIDE = {"output", "priority", "deadline_s", "dry_run", "idempotency_key"}
+OUTSIDE = {"output", "priority", "deadline_s", "late", "dry_run", "idempotency_key"}
 # What names a file, and what the file should be: its bytes count, not its name.
 REFERENCES: dict[str, Kind] = {
     "portrait": "image",

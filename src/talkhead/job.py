@@ -47,7 +47,7 @@ from talkhead.request import (
     Speaker,
     Talk,
 )
-from talkhead.result import Notice, Progress, Result, Resumed
+from talkhead.result import Cost, Notice, Progress, Result, Resumed, cost_of
 from talkhead.runtime import Runtime
 
 
@@ -114,8 +114,10 @@ def render(request: Talk, context: Context) -> Result:
         with stage("prepare"):
             sounds = prepare.speak_texts(work, folder, context)
             work = survey.retimed(work, sounds, reporter)
+            late = _late(work, folder, context)
             prepared = prepare.prepared(work, sounds, request.sampling.seed or 0, folder, context)
             rendering.write_sound(work, sounds, folder, reporter)
+        told = (*late, *prepare.notices(prepared))
         resumed = len(folder.segments)
         with stage("render"):
             rendering.render_segments(work, prepared, folder, reporter)
@@ -135,12 +137,32 @@ def render(request: Talk, context: Context) -> Result:
                 plan=survey.report(work),
                 segments=Resumed(total=len(work.plan.segments), resumed=resumed),
                 seconds=dict(reporter.seconds),
-                warnings=(*survey.notices(work), *prepare.notices(prepared), *resumption(folder)),
+                cost=_cost(context),
+                warnings=(*survey.notices(work), *told, *resumption(folder)),
                 score=score,
             )
             result = deliver.deliver(result, ready, request.output, context.runtime)
         folder.remove()
-    return result.model_copy(update={"seconds": dict(reporter.seconds)})
+    return _timed(result, context)
+
+
+def _late(work: survey.Work, folder: Folder, context: Context) -> list[Notice]:
+    """Return a notice where the job will probably end too late, and tell so at once."""
+    done = sum(segment.frames for segment in folder.segments)
+    found = survey.late(work, context.reporter.passed_s, done)
+    for notice in found:
+        context.reporter.late(notice.message)
+    return found
+
+
+def _cost(context: Context) -> Cost | None:
+    return cost_of(context.reporter.passed_s, context.runtime.settings.price_per_hour)
+
+
+def _timed(result: Result, context: Context) -> Result:
+    """Return a result that this run has made, with what the whole of the run took."""
+    taken = {"seconds": dict(context.reporter.seconds), "cost": _cost(context)}
+    return result.model_copy(update=taken)
 
 
 def resumption(folder: Folder) -> list[Notice]:
@@ -241,11 +263,12 @@ def _one_step(
                 request_digest=identity.asked,
                 sent_digest=sent,
                 seconds=dict(context.reporter.seconds),
+                cost=_cost(context),
                 warnings=tuple(resumption(folder)),
             )
             result = deliver.deliver(result, ready, request.output, context.runtime)
         folder.remove()
-    return result
+    return _timed(result, context)
 
 
 def _made_once(request: Job, folder: Folder, make: Callable[[], list[Ready]]) -> list[Ready]:

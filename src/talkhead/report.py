@@ -31,10 +31,16 @@ class Reporter:
         self._last = 0.0
         self._pct = 0.0
         self._planned: float | None = None
+        self._late: str | None = None
         self._segments = (0, 0)
         self._reused = 0  # ticks of this stage that an earlier run had done
         self._renew: list[Callable[[], None]] = []
         self._renewed = self._began
+
+    @property
+    def passed_s(self) -> float:
+        """Return the seconds since the run began."""
+        return time.monotonic() - self._began
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
@@ -50,6 +56,10 @@ class Reporter:
         """Take over the plan's estimate of work and its number of segments."""
         self._planned = seconds
         self._segments = (0, segments)
+
+    def late(self, message: str) -> None:
+        """Tell with all progress from now on that the estimate passes the deadline."""
+        self._late = message
 
     def resumed(self, segments: int, ticks: int) -> None:
         """Note what an earlier run had done, so that the rate is that of this run alone."""
@@ -96,9 +106,6 @@ class Reporter:
         if done >= total or time.monotonic() - self._last >= BEAT:
             self._emit(done, total)
 
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._began
-
     def _emit(self, done: int, total: int) -> None:
         with self._lock:
             low, high = SPANS[self._stage]
@@ -114,13 +121,14 @@ class Reporter:
                     segment=self._segments[0],
                     segments=self._segments[1],
                     eta_s=self._eta(done, total),
+                    late=self._late,
                 )
             )
 
     def _pass(self, progress: Progress) -> None:
         with self._lock:
             self._pct = max(self._pct, progress.pct)
-            self._report(replace(progress, pct=round(self._pct, 1)))
+            self._report(replace(progress, pct=round(self._pct, 1), late=self._late))
 
     def _eta(self, done: int, total: int) -> float | None:
         if self._planned is None:
@@ -131,7 +139,7 @@ class Reporter:
             return round(rate * (total - done), 1)
         if self._stage in ("assemble", "check", "store"):
             return 0.0
-        return round(max(self._planned - self._elapsed(), 0.0), 1)
+        return round(max(self._planned - self.passed_s, 0.0), 1)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ class Progress:
     eta_s: float | None = None  # seconds left, an estimate; of all items in a batch
     item: int = 0  # of a batch: which one is under way, from 1
     items: int = 0
+    late: str | None = None  # that the estimate passes the deadline, in words
 
 
 class Notice(Strict):
@@ -96,6 +97,18 @@ class Resumed(Strict):
     resumed: int = Field(description="that an earlier run had made")
 
 
+class Cost(Strict):
+    """What a run took of the machine that rendered, at the operator's price for it."""
+
+    amount: float = Field(description="in the currency of the price")
+    price_per_hour: float = Field(description="as the operator has set it")
+    seconds: float = Field(description="that are counted: from the run's first step to its last")
+    estimated: bool = Field(False, description="true in a dry run: seconds are the plan's")
+    repeated: bool = Field(
+        False, description="true: of the earlier run; this answer cost nothing more"
+    )
+
+
 class Component(Strict):
     """An engine, a voice or a store as this installation sees it."""
 
@@ -113,6 +126,7 @@ class Ability(Strict):
     engines: tuple[Component, ...] = Field(description="of video")
     voices: tuple[Component, ...] = Field(description="of speech")
     stores: tuple[str, ...] = Field(description="by name")
+    price_per_hour: float | None = Field(None, description="of the machine that renders")
 
 
 class Error(Strict):
@@ -165,6 +179,7 @@ class Result(Strict):
     plan: PlanReport | None = Field(None, description="what was planned")
     segments: Resumed | None = Field(None, description="and how many were there already")
     seconds: dict[str, float] = Field(default_factory=dict, description="of work, by stage")
+    cost: Cost | None = Field(None, description="where the operator has set a price")
     warnings: tuple[Notice, ...] = Field((), description="about a job that went well")
     score: dict[str, Any] | None = Field(
         None, description="the report of the check, where asked for"
@@ -172,6 +187,11 @@ class Result(Strict):
     items: tuple[ItemEnd, ...] = Field((), description="of a batch, in the request's order")
     total: Total | None = Field(None, description="of a batch: its items' plans together")
     repeated: bool = Field(False, description="answered from an earlier run; nothing was rendered")
+    cold: bool | None = Field(
+        None,
+        description="of a worker or server: the first job of its rendering process, which had to "
+        "load whatever the job needed",
+    )
     healthy: bool | None = Field(None, description="answer to health")
     ability: Ability | None = Field(None, description="answer to capabilities")
 
@@ -179,3 +199,18 @@ class Result(Strict):
     def video(self) -> Made | None:
         """Return the first video."""
         return next((made for made in self.outputs if made.kind == "video"), None)
+
+
+def cost_of(
+    seconds: float, price_per_hour: float | None, *, estimated: bool = False
+) -> Cost | None:
+    """Return what so many seconds cost, or None where there is no price."""
+    if price_per_hour is None:
+        return None
+    seconds = round(seconds, 3)
+    return Cost(
+        amount=round(seconds / 3600 * price_per_hour, 6),
+        price_per_hour=price_per_hour,
+        seconds=seconds,
+        estimated=estimated,
+    )

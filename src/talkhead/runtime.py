@@ -138,6 +138,7 @@ class Runtime:
                 engines=tuple(self._engine(name) for name in self._engines),
                 voices=tuple(_component("voice", name) for name in self._voices),
                 stores=tuple(sorted({"default", *self.settings.stores})),
+                price_per_hour=self.settings.price_per_hour,
             ),
         )
 

@@ -11,7 +11,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.intake import Files
 from talkhead.media import speech
 from talkhead.report import Reporter
-from talkhead.request import Talk
+from talkhead.request import Batch, Film, Talk
 from talkhead.result import Notice, PlanReport
 from talkhead.view import View, unsupported
 
@@ -189,8 +189,37 @@ def notices(work: Work) -> list[Notice]:
     found = [*work.ignored, *work.view.notices, *timeline.notices]
     found += _last_picture(work.request, work.view, plan)
     found += _frame_limit(work.request, timeline, plan)
-    found += _deadline(work.request, plan)
     return found + [Notice(code="W_PLAN", message=message) for message in plan.warnings]
+
+
+def late(work: Work, passed_s: float, done: int = 0) -> list[Notice]:
+    """Return a notice where the estimate passes the deadline; raise E_TIMEOUT if `late` says so.
+
+    `passed_s` seconds of the deadline are over; `done` frames need not be made again. A dry run
+    is never refused.
+    """
+    return too_late(work.request, work.plan.seconds * (1 - done / work.plan.frames), passed_s)
+
+
+def too_late(request: Film | Batch, needed: float, passed_s: float) -> list[Notice]:
+    """Return a notice where `needed` seconds of work pass the deadline; raise as `late` does."""
+    if request.deadline_s is None or passed_s + needed <= request.deadline_s:
+        return []
+    left = max(request.deadline_s - passed_s, 0)
+    message = (
+        f"about {needed:.1f} s of work are to do, and {left:.1f} s are left of the deadline of "
+        f"{request.deadline_s:g} s"
+    )
+    if request.late == "refuse" and not request.dry_run:
+        raise TalkheadError(
+            Code.TIMEOUT,
+            message,
+            "set a later deadline_s, ask for a smaller size or a faster quality, or try it all the "
+            "same with late: warn",
+            fields=["deadline_s"],
+            retryable=False,
+        )
+    return [Notice(code="W_DEADLINE", field="deadline_s", message=message)]
 
 
 def _unused(request: Talk) -> list[str]:
@@ -231,13 +260,3 @@ def _frame_limit(request: Talk, timeline: Timeline, plan: Plan) -> list[Notice]:
         return []
     message = f"max_frames ends the video at {shown:.2f} s of {timeline.speech_seconds:.2f} s"
     return [Notice(code="W_DURATION", field="max_frames", message=message)]
-
-
-def _deadline(request: Talk, plan: Plan) -> list[Notice]:
-    """Return a notice where the estimate passes the deadline."""
-    if request.deadline_s is None or plan.seconds <= request.deadline_s:
-        return []
-    message = (
-        f"estimated at {plan.seconds:.0f} s of work, past the deadline of {request.deadline_s:g} s"
-    )
-    return [Notice(code="W_DEADLINE", field="deadline_s", message=message)]

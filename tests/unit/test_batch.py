@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,24 @@ def test_the_time_left_is_that_of_all_items() -> None:
     assert shown.eta_s == 5 + 30  # the last item's plan, at the pace of the first
     assert shown.pct == pytest.approx(3 + 97 * 1.5 / 3)
     assert course._seen(parts[1], "plan", step).pct == 1
+
+
+def test_a_batch_that_would_end_too_late_is_told_or_refused(item, tmp_path, monkeypatch) -> None:
+    plan = testcard.TestCard.plan
+    monkeypatch.setattr(
+        testcard.TestCard, "plan", lambda self, probe: replace(plan(self, probe), seconds=500)
+    )
+    runtime = card_runtime(tmp_path, price_per_hour=3600)
+    short, seen = {**item, **SHORT}, list[Progress]()
+    result = job.run(several(short, short, deadline_s=900), runtime, seen.append)
+    assert [notice.code for notice in result.warnings] == ["W_DEADLINE"]
+    assert "about 1000.0 s of work" in result.warnings[0].message
+    assert seen[-1].late == result.warnings[0].message
+    assert result.cost is not None
+    assert result.cost.amount == pytest.approx(result.cost.seconds, abs=1e-3)
+    late = {"deadline_s": 900, "late": "refuse", "idempotency_key": "c"}
+    with pytest.raises(TalkheadError) as refused:
+        job.run(several(short, short, **late), runtime)
+    assert refused.value.code is Code.TIMEOUT
+    assert not (tmp_path / "store/c/0").exists()
+    assert job.run(several(short, **late), runtime).warnings == ()

@@ -70,8 +70,8 @@ made from the tables that the reader follows (`python -m talkhead.aliases.docume
   letters, digits, ".", "_" and "-" alone, or is over 128 characters, is read as what is left of it
   and eight hex digits of its own: `a b` and `a-b` stay different.
 - Seeds: -1 is random, 0 to 2^63-1 stay, any other whole number is taken modulo 2^32.
-- `idempotency_key`, `priority`, `deadline_s`, `output` and (for videos) `fit` may be added to
-  any older payload; `output` with {OUTPUTS}
+- `idempotency_key`, `priority`, `deadline_s`, `output` and (for videos) `fit` and `late` may be
+  added to any older payload; `output` with {OUTPUTS}
   (`{{"output": {{"url": "public"}}}}` asks for a lasting link).
 - Links are signed. `output.url` "auto" among a family's old defaults makes them public where the
   operator's store makes such links, as that family's own worker did.

@@ -97,4 +97,5 @@ COMMON = {
     "idempotency_key": Key("idempotency_key"),
     "priority": Key("priority"),
     "deadline_s": Key("deadline_s"),
+    "late": Key("late"),
 }

@@ -24,6 +24,7 @@ from talkhead.quality.measure import FaceTrack, count_blinks, even, follow_face
 from talkhead.quality.reading import Sound, read_frames, read_sound
 from talkhead.quality.report import (
     LEAST,
+    MEANING,
     MOST,
     Report,
     Status,
@@ -31,12 +32,14 @@ from talkhead.quality.report import (
     check_names,
     concerns,
     grade,
+    measures,
     rows,
 )
 from talkhead.quality.sync import SEARCH, STATIC_RANGE, SyncScore, score_sync
 
 __all__ = [
     "LEAST",
+    "MEANING",
     "MOST",
     "CheckOptions",
     "Report",
@@ -44,6 +47,7 @@ __all__ = [
     "check_bars",
     "check_names",
     "check_video",
+    "measures",
     "read_phones",
     "rows",
 ]

@@ -97,9 +97,27 @@ def check_bars(report: Report, bars: Mapping[str, float]) -> list[str]:
     What could not be measured misses its bar.
     """
     check_names(bars)
-    values = _values(report)
+    values = measures(report)
     misses = (_miss(name, values[name], bar, report.status) for name, bar in bars.items())
     return [sentence for sentence in misses if sentence]
+
+
+def measures(report: Report) -> dict[str, float | None]:
+    """Return what can be held against a bar, by the bar's name."""
+    sync = report.sync or SyncScore(speech_s=0, range=0, rest=0)
+    return {
+        "r": sync.r0,
+        "r_best": sync.r_best,
+        "auc": sync.auc,
+        "dip": sync.dip,
+        "closed": sync.closed,
+        "open_hits": sync.open_hits,
+        "range": sync.range if report.sync else None,
+        "lag_ms": None if sync.lag_ms is None else abs(sync.lag_ms),
+        "lost": report.lost,
+        "av_gap_ms": None if (gap := av_gap_ms(report.video)) is None else abs(gap),
+        "av_offset_ms": None if (late := report.video.audio_start) is None else 1000 * abs(late),
+    }
 
 
 def check_names(bars: Iterable[str]) -> None:
@@ -124,24 +142,6 @@ def av_gap_ms(video: VideoFacts) -> float | None:
     if video.audio_seconds is None:
         return None
     return 1000 * float(video.audio_seconds - video.seconds)
-
-
-def _values(report: Report) -> dict[str, float | None]:
-    """Return what can be held against a bar, by the bar's name."""
-    sync = report.sync or SyncScore(speech_s=0, range=0, rest=0)
-    return {
-        "r": sync.r0,
-        "r_best": sync.r_best,
-        "auc": sync.auc,
-        "dip": sync.dip,
-        "closed": sync.closed,
-        "open_hits": sync.open_hits,
-        "range": sync.range if report.sync else None,
-        "lag_ms": None if sync.lag_ms is None else abs(sync.lag_ms),
-        "lost": report.lost,
-        "av_gap_ms": None if (gap := av_gap_ms(report.video)) is None else abs(gap),
-        "av_offset_ms": None if (late := report.video.audio_start) is None else 1000 * abs(late),
-    }
 
 
 def _miss(name: str, value: float | None, bar: float, status: Status) -> str | None:

@@ -77,6 +77,12 @@ class Job(Strict):
     dry_run: bool = Field(False, description="answer with the plan only")
 
 
+Late = Literal["warn", "refuse"]
+LATE = Field(
+    "warn", description="where the estimate passes deadline_s: go on and say so, or render nothing"
+)
+
+
 class Film(Job):
     """What every job that makes a video has in common."""
 
@@ -104,6 +110,7 @@ class Film(Job):
     quality: Literal["draft", "fast", "balanced", "best"] = Field(
         "balanced", description="for engines with steps"
     )
+    late: Late = LATE
     sampling: Sampling = Field(Sampling(), description="see `sampling`")
     memory: Memory = Field(Memory(), description="see `memory`")
 
@@ -190,7 +197,7 @@ class Portrait(Job):
 ITEM_ACTIONS = ("talk", "animate", "portrait", "speak")
 MOST_ITEMS = 100  # an answer names every file, and all inputs are fetched before the first frame
 # What is said once for a whole batch, and what an item may say of `output` for itself.
-WHOLE = ("idempotency_key", "priority", "deadline_s", "dry_run")
+WHOLE = ("idempotency_key", "priority", "deadline_s", "late", "dry_run")
 OWN_OUTPUT = ("name", "thumbnail", "score")
 
 
@@ -221,6 +228,7 @@ class Batch(Job):
     items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=MOST_ITEMS)] = Field(
         description="requests of talk, animate, portrait or speak"
     )
+    late: Late = LATE
 
     @model_validator(mode="after")
     def _said_where_it_belongs(self) -> Self:
@@ -249,7 +257,7 @@ def _misplaced(batch: Batch) -> Iterator[tuple[tuple[int | str, ...], str]]:
 def _said(model: Strict, names: set[str]) -> list[str]:
     """Return those of the names that a model was given with another value than the default."""
     fields = type(model).model_fields
-    given = sorted(names & model.model_fields_set)
+    given = sorted(names & model.model_fields_set & fields.keys())
     return [name for name in given if getattr(model, name) != fields[name].default]
 
 

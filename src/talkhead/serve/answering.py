@@ -83,7 +83,7 @@ async def answer(asked: Asked, host: Runs, settings: Settings, progress: Told) -
             # a store of the caller's own means a look-up of its host
             job = await asyncio.to_thread(order, asked, reading, settings)
             logs.event("job.started", job_id=asked.id, family=reading.family)
-            result = await host.run(job, progress)
+            result = await host.run(job, _noting_lateness(asked.id, progress))
             body = good(reading, result)
     except asyncio.CancelledError:
         logs.event("job.cancelled", job_id=asked.id)
@@ -95,6 +95,19 @@ async def answer(asked: Asked, host: Runs, settings: Settings, progress: Told) -
     event: logs.Event = "job.repeated" if result.repeated else "job.finished"
     logs.event(event, job_id=asked.id, seconds=round(time.monotonic() - began, 3))
     return Answer(body)
+
+
+def _noting_lateness(job_id: str, progress: Told) -> Told:
+    """Return what passes progress on, and logs the first word of a deadline that will be missed."""
+    late: list[str] = []
+
+    def told(step: Progress) -> None:
+        if step.late is not None and not late:
+            late.append(step.late)
+            logs.event("job.late", job_id=job_id, level="warning", message=step.late)
+        progress(step)
+
+    return told
 
 
 def _log_failure(error: TalkheadError, job_id: str) -> None:
@@ -115,8 +128,9 @@ def order(asked: Asked, reading: Reading, settings: Settings) -> Order:
     payload = reading.payload
     if isinstance(request, Job) and request.idempotency_key is None:
         payload = {**payload, "idempotency_key": safe_key(asked.id)}
-    if isinstance(request, Job) and request.deadline_s is None and asked.deadline_s is not None:
-        payload = {**payload, "deadline_s": asked.deadline_s}
+    deadline_s = asked.deadline_s or settings.worker.deadline_s
+    if isinstance(request, Job) and request.deadline_s is None and deadline_s is not None:
+        payload = {**payload, "deadline_s": deadline_s}
     return Order(asked.id, payload, own_store(asked.store, settings))
 
 

@@ -41,6 +41,8 @@ TERMINATED = 128 + signal.SIGTERM  # our exit status when SIGTERM ended us
 ORPHANED = 1
 PR_SET_PDEATHSIG = 1
 
+QUESTIONS = ("health", "capabilities")  # actions that are no jobs
+
 Message = dict[str, Any]
 
 
@@ -204,8 +206,11 @@ def _serve(line: Line, orders: _Orders, settings: Settings, stream: TextIO) -> N
     gc.collect()
     gc.freeze()  # what lives for ever need not be looked at after each job
     line.send("ready")
+    cold = True
     while (given := orders.next()) is not None:
         answer = _answer(given, runtime, job.run, line)
+        if _worked(given.order["request"], answer):
+            answer.get("result", {})["cold"], cold = cold, False
         del given  # it may hold a file of many megabytes
         orders.done()
         # what an out-of-memory job still holds would harm the next one
@@ -248,6 +253,13 @@ def _ran_out(answer: Message) -> bool:
     items = answer.get("result", {}).get("items", ())
     errors = [answer.get("error"), *(item["error"] for item in items)]
     return any(error["code"] == Code.OOM for error in errors if error)
+
+
+def _worked(request: Message, answer: Message) -> bool:
+    """Return whether an order made the process load what jobs need."""
+    if request.get("action") in QUESTIONS or request.get("dry_run"):
+        return False
+    return answer["kind"] != "result" or not answer["result"]["repeated"]
 
 
 def _tidy() -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from talkhead.errors import TalkheadError
 from talkhead.jobs import Kept
 from talkhead.report import Report
-from talkhead.result import Made, PlanReport, Result
+from talkhead.result import Cost, Made, PlanReport, Result
 from talkhead.result import Progress as Step
 
 PLAIN_BEAT = 5.0  # seconds between two plain lines of one stage
@@ -27,6 +27,14 @@ def shown_time(seconds: float | None) -> str:
         return "…"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
+
+
+def shown_cost(cost: Cost) -> str:
+    """Return a cost as a person reads it."""
+    about = "about " if cost.estimated else ""
+    price = f"{cost.seconds:.1f} s at {cost.price_per_hour:g} an hour"
+    when = "; spent when it was made, not now" if cost.repeated else ""
+    return f"{about}{cost.amount:.4f} ({price}){when}"
 
 
 @contextmanager
@@ -123,6 +131,8 @@ def job_done(result: Result, file: Path, json_wanted: bool) -> None:
     reason = f" ({result.plan.engine_reason})" if result.plan else ""
     engine = f"{result.engine} engine{reason}, seed {result.seed}, " if result.engine else ""
     out(f"  {engine}{work:.1f} s of work ({stages})")
+    if result.cost:
+        out(f"  cost {shown_cost(result.cost)}")
     if result.segments and result.segments.resumed:
         out(f"  went on after {result.segments.resumed} of {result.segments.total} segments")
     if result.score:
@@ -137,7 +147,10 @@ def planned(result: Result, file: Path | None, json_wanted: bool) -> None:
         as_json(result.model_dump(mode="json"))
         return
     _notices(result)
-    table("Plan", ("", ""), _plan_rows(result.plan))
+    rows = _plan_rows(result.plan)
+    if result.cost:
+        rows.append(("cost", shown_cost(result.cost)))
+    table("Plan", ("", ""), rows)
     if file is not None:
         out(f"faces are marked in {file}")
 

@@ -27,6 +27,8 @@ def payload(progress: Progress) -> dict[str, Any]:
     shown |= {"step": progress.done, "steps": progress.total}
     if progress.eta_s is not None:
         shown["eta_s"] = progress.eta_s
+    if progress.late is not None:
+        shown["late"] = progress.late
     return shown
 
 

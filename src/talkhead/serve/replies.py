@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -31,14 +31,17 @@ def failure(body: Mapping[str, Any]) -> TalkheadError:
     status, error = body.get("status"), body.get("error")
     if status == "CANCELLED":
         return TalkheadError(Code.CANCELLED, "the job was cancelled", "start it again to go on")
-    if status == "TIMED_OUT":
+    told = error
+    if isinstance(error, str):
+        with suppress(ValueError):
+            told = json.loads(error)
+    if isinstance(told, dict):
+        return named(told)
+    if status == "TIMED_OUT":  # the platform's own limit, which says no more
         return TalkheadError(Code.TIMEOUT, "the job took too long", "allow it more time")
     if isinstance(error, str):
-        try:
-            error = json.loads(error)
-        except ValueError:
-            return TalkheadError(Code.INTERNAL, error[:500] or "the job failed", "see its log")
-    return named(error) if isinstance(error, dict) else _unknown("the job failed")
+        return TalkheadError(Code.INTERNAL, error[:500] or "the job failed", "see its log")
+    return _unknown("the job failed")
 
 
 def named(wire: Mapping[str, Any]) -> TalkheadError:

@@ -161,6 +161,12 @@ class Settings(BaseSettings):
     older: Older = Field(Older(), description="defaults of older InfiniteTalk payloads")
     keep_days: float = Field(7, ge=0, description="how long the folder of a failed job stays")
     keep_gb: float = Field(5, ge=0, description="how much all failed jobs' folders may hold")
+    price_per_hour: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="of the machine that renders: results then say what they cost",
+    )
     worker: Worker = Field(Worker(), description="the rendering process")
     server: Server = Field(Server(), description="the self-hosted server")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -40,6 +40,13 @@ class Worker(Strict):
     )
     warm_up_s: float = Field(900, gt=0, description="for that, beside start_s")
     check_s: float = Field(30, gt=0, description="for each fitness check")
+    deadline_s: float | None = Field(
+        None,
+        gt=0,
+        le=7 * 86_400,
+        description="of jobs that bring none: on RunPod a little less than the endpoint's "
+        "execution timeout, which workers are not told",
+    )
     plans_only: bool = Field(
         False, description="another process renders: plans count all of the GPU's memory as free"
     )
@@ -84,7 +91,6 @@ class Server(Strict):
     origins: tuple[str, ...] = Field(
         (), description="web pages that may call, as https://a.example"
     )
-    price_per_hour: float | None = Field(None, ge=0, description="of this machine, to show costs")
 
 
 class Older(Strict):

@@ -62,6 +62,7 @@ FILM = COMMON | {
     "fps": st.sampled_from([24, 25.0, "30000/1001"]),
     "max_frames": st.integers(1, 10**6),
     "quality": st.sampled_from(["draft", "best"]),
+    "late": st.sampled_from(["warn", "refuse"]),
     "sampling": samplings,
     "memory": st.fixed_dictionaries({"offload": st.sampled_from(["auto", "block"])}),
 }

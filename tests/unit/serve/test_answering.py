@@ -1,6 +1,7 @@
 """Payloads become orders, and results become answers of bounded size in the caller's shape."""
 
 import asyncio
+import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from talkhead.aliases import Reading, read
 from talkhead.errors import Code, TalkheadError
 from talkhead.result import Error, FaceFound, ItemEnd, Made, Notice, PlanReport, Progress, Result
+from talkhead.serve import logs
 from talkhead.serve.answering import (
     EACH,
     LARGE,
@@ -188,6 +190,39 @@ def test_a_job_gets_a_key_and_keeps_its_own() -> None:
     assert order(Asked("id", mine), read(mine, {}), settings).request == mine
     health = {"action": "health"}
     assert order(Asked("id", health), read(health, {}), settings).request == health
+
+
+def test_a_job_without_a_deadline_gets_the_platforms_or_the_operators() -> None:
+    settings = Settings(worker={"deadline_s": 580})
+
+    def deadline(payload: dict[str, Any], platforms: float | None) -> object:
+        asked = Asked("j", payload, deadline_s=platforms)
+        return order(asked, Reading("talkhead", payload), settings).request["deadline_s"]
+
+    assert deadline(TALK, None) == 580
+    assert deadline(TALK, 60) == 60
+    assert deadline({**TALK, "deadline_s": 5}, 60) == 5
+
+
+def test_a_deadline_that_will_be_missed_is_logged_once() -> None:
+    class Late(Host):
+        async def run(self, order: Order, progress: Callable[[Progress], None]) -> Result:
+            for late in (None, "90 s of work", "90 s of work"):
+                progress(Progress("render", 1, 2, 50.0, late=late))
+            return await super().run(order, progress)
+
+    seen: list[Progress] = []
+    log = io.StringIO()
+    logs.setup(Settings(), log)
+    try:
+        asyncio.run(answer(Asked("j", TALK), Late(result()), Settings(), seen.append))
+    finally:
+        logs.close()
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    (told,) = [line for line in lines if line["event"] == "job.late"]
+    assert (told["level"], told["job_id"]) == ("warning", "j")
+    assert told["details"]["message"] == "90 s of work"
+    assert len(seen) == 3
 
 
 def test_a_store_of_the_callers_own_needs_leave() -> None:

@@ -100,3 +100,14 @@ def test_a_batch_in_which_memory_ran_out_ends_the_process_too() -> None:
     assert not child._ran_out({"kind": "result", "result": {"items": ends[:1]}})
     assert child._ran_out({"kind": "error", "error": error})
     assert not child._ran_out({"kind": "error", "error": {"code": Code.NO_FACE.value}})
+
+
+def test_what_makes_a_process_warm() -> None:
+    made = {"kind": "result", "result": {"repeated": False}}
+    known = {"kind": "result", "result": {"repeated": True}}
+    failed = {"kind": "error", "error": {}}
+    assert child._worked({}, made)
+    assert child._worked({"action": "talk"}, failed)
+    assert not child._worked({"action": "talk"}, known)
+    assert not child._worked({"action": "health"}, made)
+    assert not child._worked({"dry_run": True}, made)

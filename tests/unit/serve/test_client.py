@@ -85,6 +85,7 @@ def test_a_failed_job_is_its_own_error() -> None:
     [
         ({"status": "CANCELLED"}, Code.CANCELLED),
         ({"status": "TIMED_OUT"}, Code.TIMEOUT),
+        ({"status": "TIMED_OUT", "error": "executionTimeout exceeded"}, Code.TIMEOUT),
         ({"status": "FAILED", "error": "Traceback: it broke"}, Code.INTERNAL),
         ({"status": "FAILED", "error": json.dumps({"code": "E_FUTURE"})}, Code.INTERNAL),
         ({"status": "FAILED"}, Code.INTERNAL),
@@ -93,6 +94,13 @@ def test_a_failed_job_is_its_own_error() -> None:
 )
 def test_every_other_end_is_named(body: dict[str, Any], code: Code) -> None:
     assert raised(lambda: client(replies(body)).runsync({})).code is code
+
+
+def test_what_a_server_says_of_a_job_that_ended_in_time_trouble_is_kept() -> None:
+    wire = {"code": "E_TIMEOUT", "message": "about 90 s of work", "retryable": False}
+    body = {"status": "TIMED_OUT", "error": json.dumps(wire)}
+    error = raised(lambda: client(replies(body)).runsync({}))
+    assert (error.code, error.message, error.retryable) == (Code.TIMEOUT, wire["message"], False)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def capabilities(settings: Settings) -> Body:
         "voices": [found.model_dump() for found in known.voices],
         "stores": list(known.stores),
         "devices": list(devices(settings)),
-        "price_per_hour": settings.server.price_per_hour,
+        "price_per_hour": known.price_per_hour,
     }
 
 

@@ -139,6 +139,8 @@ def _video_facts(made: Json) -> list[tuple[str, str]]:
         pairs.append(("Picture", f"{facts_of['width']} × {facts_of['height']}"))
     if made.get("engine"):
         pairs.append(("Engine", str(made["engine"])))
+    if cost := telling.spent(made.get("cost")):
+        pairs.append(("Cost", cost))
     if made.get("seed") is not None:
         pairs.append(("Seed", str(made["seed"])))
     if sync := telling.score(made.get("score")):

@@ -93,14 +93,20 @@ def _asked_for_plan(site: Site, place: Json, form: Asked) -> Json:
         wanted = asking.payload(form, lambda file: site.refer(client, file))
         made = client.runsync(asking.planned(wanted))
     plan = made.get("plan") or {}
-    return {"plan": plan, "faces": plan.get("faces"), "warnings": made.get("warnings")}
+    return {
+        "plan": plan,
+        "faces": plan.get("faces"),
+        "warnings": made.get("warnings"),
+        "cost": made.get("cost"),
+    }
 
 
 def _plan_of(found: Json, price: float | None) -> str:
     if not found.get("plan"):
         return ""
     warnings = telling.warnings(found.get("warnings") or ())
-    return html.plan(telling.plan(found["plan"], price if _costs(found) else None), warnings)
+    own = price if _costs(found) else None
+    return html.plan(telling.plan(found["plan"], own, found.get("cost")), warnings)
 
 
 def _costs(found: Json) -> bool:

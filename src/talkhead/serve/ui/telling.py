@@ -129,12 +129,26 @@ def cost(seconds: float, price: float | None) -> str:
     """Return what so many seconds cost at a price per hour; empty without a price."""
     if not price or price <= 0:
         return ""
-    amount = seconds / 3600 * price
-    return "less than 0.01" if amount < 0.01 else f"{amount:.2f}"
+    return _amount(seconds / 3600 * price)
 
 
-def plan(found: Json, price: float | None) -> list[tuple[str, str]]:
-    """Return a plan as pairs of a name and what is planned."""
+def spent(cost: Json | None) -> str:
+    """Return what a result cost; empty where the operator has set no price."""
+    if not cost:
+        return ""
+    amount = _amount(float(cost["amount"]))
+    return f"{amount}, spent earlier" if cost.get("repeated") else amount
+
+
+def _amount(amount: float) -> str:
+    return "less than 0.01" if 0 < amount < 0.01 else f"{amount:.2f}"
+
+
+def plan(found: Json, price: float | None, operators: Json | None = None) -> list[tuple[str, str]]:
+    """Return a plan as pairs of a name and what is planned.
+
+    What it costs is by the user's own price, else what the operator's comes to.
+    """
     about = "about " if found.get("estimated") else ""
     work = float(found.get("estimated_seconds") or 0)
     pairs = [
@@ -144,7 +158,7 @@ def plan(found: Json, price: float | None) -> list[tuple[str, str]]:
         ("Memory", size(1e6 * float(found.get("estimated_memory_mb") or 0))),
         ("Engine", str(found["engine"])),
     ]
-    if price_of := cost(work, price):
+    if price_of := cost(work, price) or spent(operators):
         pairs.insert(3, ("Cost", price_of))
     return pairs
 

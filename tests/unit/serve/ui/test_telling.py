@@ -103,6 +103,23 @@ def test_settings_can_be_copied_and_hold_no_files() -> None:
     assert "idempotency_key" not in found
 
 
+def test_a_plan_costs_by_the_users_own_price_or_else_the_operators() -> None:
+    found = {"seconds": 2, "width": 4, "height": 4, "fps": "25", "engine": "e"}
+    found |= {"estimated_seconds": 3600}
+    operators = {"amount": 7.5, "estimated": True}
+    assert dict(telling.plan(found, 2.0, operators))["Cost"] == "2.00"
+    assert dict(telling.plan(found, None, operators))["Cost"] == "7.50"
+    assert "Cost" not in dict(telling.plan(found, None, None))
+
+
+def test_what_a_result_cost() -> None:
+    assert telling.spent({"amount": 1.234, "repeated": False}) == "1.23"
+    assert telling.spent({"amount": 0.004}) == "less than 0.01"
+    assert telling.spent({"amount": 2, "repeated": True}) == "2.00, spent earlier"
+    assert telling.spent({"amount": 0.0}) == "0.00"
+    assert telling.spent(None) == ""
+
+
 def test_seconds_by_stage() -> None:
     found = telling.stages({"fetch": 0.01, "render": 2.1, "prepare": 12.0})
     assert found == [("Listening to the speech", "12 s"), ("Making the video", "2.1 s")]

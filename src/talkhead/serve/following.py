@@ -1,0 +1,118 @@
+"""A job on an endpoint, from its submission to its end, by looks at /status."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from talkhead.errors import Code, TalkheadError
+from talkhead.report import Report
+from talkhead.result import SPANS, Progress
+from talkhead.serve.client import FINAL, Client
+
+POLL_S, POLL_MOST_S = 0.25, 2.0  # between two looks; each wait is half longer
+Json = dict[str, Any]
+Told = Callable[[Json], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an end is waited for; once `stop` is set, no longer."""
+
+    limit_s: float = 900.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+def client(base: str, key: str | None) -> Client:
+    """Return a client of an endpoint, or raise E_INPUT_VALIDATION for what is no address."""
+    parts = urlsplit(base)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise TalkheadError(
+            Code.INPUT,
+            f"{base!r} is not the address of an endpoint",
+            "write https://api.runpod.ai/v2/ENDPOINT_ID, or a server's http://…",
+        )
+    return Client(base, key or None)
+
+
+def submitted(client: Client, payload: Mapping[str, Any]) -> str:
+    """Queue a request; return the job's id."""
+    job_id = client.run(payload).get("id")
+    if not isinstance(job_id, str):
+        raise TalkheadError(
+            Code.UNSUPPORTED, "the endpoint took the request and gave no id", "check its address"
+        )
+    return job_id
+
+
+def ended(client: Client, job_id: str, patience: Patience, told: Told = lambda _body: None) -> Json:
+    """Return the status body of a job that has ended; `told` gets those on the way.
+
+    A job that is given up is cancelled, so that it costs nothing more: E_TIMEOUT after `limit_s`,
+    E_CANCELLED once `stop` is set. An endpoint that is away for a while is waited for.
+    """
+    until, pause = time.monotonic() + patience.limit_s, POLL_S
+    while True:
+        body = _looked(client, job_id)
+        if body.get("status") in FINAL:
+            return body
+        if patience.stop.is_set():
+            raise _given_up(client, job_id, Code.CANCELLED, "stopped from this side")
+        if time.monotonic() > until:
+            status = body.get("status") or "not to be reached"
+            message = f"no end within {patience.limit_s:g} s: the job is {status}"
+            raise _given_up(client, job_id, Code.TIMEOUT, message)
+        told(body)
+        patience.stop.wait(pause)
+        pause = min(POLL_MOST_S, pause * 1.5)
+
+
+def address(base: str) -> str:
+    """Return an endpoint's address without what may be secret in it."""
+    parts = urlsplit(base)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path.rstrip('/')}"
+
+
+def told_to(report: Report) -> Told:
+    """Return what passes the progress in status bodies on to a report."""
+
+    def told(body: Json) -> None:
+        if (step := _step(body)) is not None:
+            report(step)
+
+    return told
+
+
+def _step(body: Mapping[str, Any]) -> Progress | None:
+    """Return the progress in a status body, or None where it says nothing of it."""
+    said = body.get("output")
+    if not isinstance(said, Mapping) or said.get("stage") not in SPANS:
+        return None
+    return Progress(
+        stage=said["stage"],
+        done=0,
+        total=0,
+        pct=float(said.get("pct") or 0),
+        segment=int(said.get("window") or 0),
+        segments=int(said.get("windows") or 0),
+        eta_s=said.get("eta_s"),
+    )
+
+
+def _looked(client: Client, job_id: str) -> Json:
+    try:
+        return client.status(job_id)
+    except TalkheadError as error:
+        if not error.retryable:
+            raise
+        return {}
+
+
+def _given_up(client: Client, job_id: str, code: Code, message: str) -> TalkheadError:
+    with suppress(TalkheadError):  # what made us give up is the news
+        client.cancel(job_id)
+    return TalkheadError(code, message, "the job was cancelled; see the endpoint's workers and log")
