@@ -17,7 +17,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from talkhead import __version__, deliver, intake, jobs, lease, prepare, rendering, survey, view
+from talkhead import (
+    __version__,
+    deliver,
+    intake,
+    jobs,
+    lease,
+    prepare,
+    rendering,
+    survey,
+    uploads,
+    view,
+)
 from talkhead.deliver import Ready
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import Folder, Identity, digest
@@ -34,6 +45,7 @@ from talkhead.request import (
     Speak,
     Speaker,
     Talk,
+    Uploads,
 )
 from talkhead.result import Notice, Progress, Result, Resumed
 from talkhead.runtime import Runtime
@@ -62,6 +74,8 @@ def run(
         return runtime.health().model_copy(update={"seconds": tested})
     if isinstance(request, Capabilities):
         return runtime.ability()
+    if isinstance(request, Uploads):
+        return uploads.places(request, runtime)
     reporter = Reporter(report, cancel, request.deadline_s)
     settings = runtime.settings
     given_up = None  # the job that this run leaves to be resumed: it is no later run's rubbish yet

@@ -15,6 +15,7 @@ from talkhead.engines.draft.options import Options
 from talkhead.errors import EXIT_CODES, RETRYABLE, Code, TalkheadError
 from talkhead.request import (
     Animate,
+    File,
     Health,
     Memory,
     Output,
@@ -31,6 +32,7 @@ from talkhead.result import (
     FaceFound,
     Made,
     Notice,
+    Place,
     PlanReport,
     Result,
     Resumed,
@@ -246,6 +248,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "portrait": _of(Portrait),
     "speak": _of(Speak),
     "health": _of(Health),
+    "file": _of(File),
     "speaker": _of(Speaker),
     "size": _of(Size),
     "sampling": _of(Sampling),
@@ -260,6 +263,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "notice": _of(Notice, defaults=False),
     "ability": _of(Ability, defaults=False),
     "component": _of(Component, defaults=False),
+    "place": _of(Place, defaults=False),
     "codes": _codes,
     "settings": _operator,
     "store-local": _store(settings.Local),

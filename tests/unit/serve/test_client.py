@@ -10,6 +10,7 @@ import pytest
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.serve import client as module
+from talkhead.serve.client import sync as _sync  # noqa
 from talkhead.serve.client import INLINE_BYTES, Client
 
 BASE = "https://host.example/v2/abc"
@@ -19,7 +20,7 @@ Answer = Callable[[httpx.Request], httpx.Response]
 @pytest.fixture(autouse=True)
 def waited_for(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
-    monkeypatch.setattr(module.time, "sleep", waited.append)
+    monkeypatch.setattr(module.sync, "sleep", waited.append)
     return waited
 
 
