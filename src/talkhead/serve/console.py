@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from talkhead.result import Progress as Step
 
 PLAIN_BEAT = 5.0  # seconds between two plain lines of one stage
 
+Show = Callable[[str, float, str], None]  # a stage, how much of all is done in %, more words
+
 
 def shown_time(seconds: float | None) -> str:
     """Return seconds as a person reads them."""
@@ -31,9 +33,16 @@ def shown_time(seconds: float | None) -> str:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Report]:
+    """Yield where the progress of a job in this process goes."""
+    with bar(quiet) as show:
+        yield lambda step: show(step.stage, step.pct, _detail(step))
+
+
+@contextmanager
+def bar(quiet: bool) -> Iterator[Show]:
     """Yield where progress goes: a bar on a terminal, plain lines elsewhere, or nowhere."""
     if quiet:
-        yield lambda _: None
+        yield lambda _stage, _pct, _detail: None
     elif sys.stderr.isatty():
         with Progress(
             TextColumn("[bold]{task.fields[stage]:<9}"),
@@ -42,37 +51,48 @@ def progress(quiet: bool) -> Iterator[Report]:
             TextColumn("{task.fields[detail]}"),
             console=Console(stderr=True),
             transient=True,
-        ) as bar:
-            task = bar.add_task("", total=100, stage="start", detail="")
-            yield lambda step: bar.update(
-                task, completed=step.pct, stage=step.stage, detail=_detail(step)
+        ) as shown:
+            task = shown.add_task("", total=100, stage="start", detail="")
+            yield lambda stage, pct, detail: shown.update(
+                task, completed=pct, stage=stage, detail=escape(detail)
             )
     else:
         yield _plain_lines()
 
 
-def _plain_lines() -> Report:
-    """Return a report that prints a line for each new stage and every few seconds inside one."""
+def _plain_lines() -> Show:
+    """Return what prints a line for each new stage and every few seconds inside one."""
     last_stage, last_at = "", 0.0
 
-    def line(step: Step) -> None:
+    def line(stage: str, pct: float, detail: str) -> None:
         nonlocal last_stage, last_at
         now = time.monotonic()
-        if step.stage == last_stage and now - last_at < PLAIN_BEAT:
+        if stage == last_stage and now - last_at < PLAIN_BEAT:
             return
-        last_stage, last_at = step.stage, now
-        print(f"{step.stage:<9} {step.pct:5.1f} %  {_detail(step)}".rstrip(), file=sys.stderr)  # noqa: T201
+        last_stage, last_at = stage, now
+        print(f"{stage:<9} {pct:5.1f} %  {detail}".rstrip(), file=sys.stderr)  # noqa: T201
 
     return line
 
 
 def _detail(step: Step) -> str:
+    eta = step.eta_s if step.stage in ("plan", "prepare", "render") else None
+    return detail(step.segment, step.segments, eta)
+
+
+def detail(segment: int, segments: int, eta_s: float | None) -> str:
+    """Return where a job is, in words: committed segments, and the seconds left."""
     parts = []
-    if step.segments:
-        parts.append(f"segment {min(step.segment + 1, step.segments)}/{step.segments}")
-    if step.eta_s is not None and step.stage in ("plan", "prepare", "render"):
-        parts.append(f"{shown_time(step.eta_s)} left")
+    if segments:
+        parts.append(f"segment {min(segment + 1, segments)}/{segments}")
+    if eta_s is not None:
+        parts.append(f"{shown_time(eta_s)} left")
     return ", ".join(parts)
+
+
+def aside(text: str) -> None:
+    """Print a line beside the answer: it goes to stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
 
 
 def out(text: str = "") -> None:

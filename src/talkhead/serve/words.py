@@ -23,11 +23,32 @@ class Said:
     language: str | None
     boxes: Sequence[str]
 
+    @property
+    def given(self) -> bool:
+        """Return whether anything was said."""
+        words = (self.text, self.voice, self.transcript, self.language)
+        return bool(self.recordings or self.boxes or any(word is not None for word in words))
+
 
 def load(file: Path | None) -> Payload:
     """Return the request in a JSON file, or an empty one."""
     if file is None:
         return {}
+    payload = _object(file)
+    wrapped = payload.get("input")
+    return wrapped if isinstance(wrapped, dict) and len(payload) == 1 else payload
+
+
+def load_body(file: Path | None) -> tuple[Payload, Payload]:
+    """Return the request in a JSON file, and what lies beside it for the platform: policy, …"""
+    payload = {} if file is None else _object(file)
+    wrapped = payload.get("input")
+    if not isinstance(wrapped, dict):
+        return payload, {}
+    return wrapped, {name: value for name, value in payload.items() if name != "input"}
+
+
+def _object(file: Path) -> Payload:
     try:
         payload = json.loads(file.read_text())
     except OSError as error:
@@ -36,8 +57,7 @@ def load(file: Path | None) -> Payload:
         raise _wrong(f"{file} is not JSON: {error}", "write one JSON object") from error
     if not isinstance(payload, dict):
         raise _wrong(f"{file} does not hold a JSON object", "write one JSON object")
-    wrapped = payload.get("input")
-    return wrapped if isinstance(wrapped, dict) and len(payload) == 1 else payload
+    return payload
 
 
 def talk(payload: Payload, portrait: str | None, said: Said) -> None:
@@ -80,6 +100,8 @@ def merge(payload: Payload, values: Mapping[str, Any]) -> None:
     """Put the values that are set into the payload; mappings are merged."""
     for name, value in values.items():
         if isinstance(value, Mapping):
+            if all(part is None for part in value.values()):
+                continue
             inner = payload.setdefault(name, {})
             if not isinstance(inner, dict):
                 raise _wrong(f"{name}: not an object", "see docs/contract.md", [name])

@@ -24,7 +24,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where one object may be put from outside: a URL for PUT, and the headers that belong to it."""
+    """Where one object may be put from outside: a URL for PUT, and the headers for it."""
 
     url: str
     headers: Mapping[str, str]

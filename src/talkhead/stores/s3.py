@@ -176,9 +176,7 @@ class S3Store:
         url, until = self._signed("put_object", expires_s, params)
         return Slot(url, {"Content-Type": mime}, until)
 
-    def _signed(
-        self, call: str, expires_s: int, params: dict[str, Any]
-    ) -> tuple[str, datetime]:
+    def _signed(self, call: str, expires_s: int, params: dict[str, Any]) -> tuple[str, datetime]:
         # signatures count from a whole second
         until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=expires_s)
         with _failures(Code.STORE, self.settings):
