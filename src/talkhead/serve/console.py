@@ -20,7 +20,8 @@ from talkhead.result import Progress as Step
 
 PLAIN_BEAT = 5.0  # seconds between two plain lines of one stage
 
-Show = Callable[[str, float, str], None]  # a stage, how much of all is done in %, more words
+# a stage, how much of all is done in % (None: as before), more words
+Show = Callable[[str, float | None, str], None]
 
 
 def shown_time(seconds: float | None) -> str:
@@ -62,15 +63,16 @@ def bar(quiet: bool) -> Iterator[Show]:
 
 def _plain_lines() -> Show:
     """Return what prints a line for each new stage and every few seconds inside one."""
-    last_stage, last_at = "", 0.0
+    last_stage, last_at, last_pct = "", 0.0, 0.0
 
-    def line(stage: str, pct: float, detail: str) -> None:
-        nonlocal last_stage, last_at
+    def line(stage: str, pct: float | None, detail: str) -> None:
+        nonlocal last_stage, last_at, last_pct
         now = time.monotonic()
+        last_pct = last_pct if pct is None else pct
         if stage == last_stage and now - last_at < PLAIN_BEAT:
             return
         last_stage, last_at = stage, now
-        print(f"{stage:<9} {pct:5.1f} %  {detail}".rstrip(), file=sys.stderr)  # noqa: T201
+        print(f"{stage:<9} {last_pct:5.1f} %  {detail}".rstrip(), file=sys.stderr)  # noqa: T201
 
     return line
 

@@ -14,6 +14,7 @@ from talkhead.serve.client import Client
 from talkhead.settings import Settings
 
 RUNPOD = "https://api.runpod.ai"
+CALL_S = 40.0  # that one call is tried: a full queue of our server asks for 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Endpoint:
     def open(self, on_wait: Callable[[float, TalkheadError], None] | None = None) -> Client:
         """Return a client of it."""
         token = self.key.get_secret_value() if self.key else None
-        return Client(self.url, token, on_wait=on_wait)
+        return Client(self.url, token, patience_s=CALL_S, on_wait=on_wait)
 
     @property
     def loopback(self) -> bool:

@@ -173,7 +173,7 @@ def _opened(endpoint: Endpoint, show: Show) -> Iterator[Client]:
     """Open a client whose waiting is shown."""
 
     def waits(seconds: float, why: TalkheadError) -> None:
-        show("wait", 0.0, f"{why.message}; again in {console.shown_time(seconds)}")
+        show("wait", None, f"{why.message}; again in {console.shown_time(seconds)}")
 
     with endpoint.open(waits) as client:
         yield client
