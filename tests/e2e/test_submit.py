@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -449,3 +450,20 @@ def test_secret_is_one() -> None:
     """The setting shows nothing of the key."""
     shown = repr(Settings(endpoint={"url": "http://h", "key": SecretStr(SECRET)}))
     assert SECRET not in shown
+
+
+def test_the_documented_python_runs(
+    plane: Platform, worker: Stub, ground: Path, here: Path
+) -> None:
+    """Each piece of docs/client.md does what it says, with another address."""
+    (here / "me.png").write_bytes((ground / "portrait.png").read_bytes())
+    (here / "hello.wav").write_bytes((ground / "speech.wav").read_bytes())
+    page = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
+    waits, awaited = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    shown: list[Any] = []
+    for piece in (waits, awaited):
+        assert "http://127.0.0.1:8000/v2/local" in piece
+        code = piece.replace("http://127.0.0.1:8000/v2/local", plane.base)
+        exec(code, {"print": shown.append, "__name__": "page"})
+    assert shown[-2] == "COMPLETED"
+    assert shown[-1] > 10

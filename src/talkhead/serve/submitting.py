@@ -189,8 +189,9 @@ def moment(body: Mapping[str, Any]) -> tuple[str, float, str]:
     stage = said.get("stage")
     if not isinstance(stage, str):
         return "start", 0.0, ""
-    window, windows, eta = (_number(said.get(name)) for name in ("window", "windows", "eta_s"))
-    detail = console.detail(int(window), int(windows), eta if "eta_s" in said else None)
+    window, windows = (int(_number(said.get(name))) for name in ("window", "windows"))
+    eta = said.get("eta_s")
+    detail = console.detail(window, windows, eta if isinstance(eta, int | float) else None)
     return stage[:9], _number(said.get("pct")), detail
 
 

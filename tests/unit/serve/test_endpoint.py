@@ -12,8 +12,8 @@ RUNPOD = "https://api.runpod.ai/v2/abc"
 OWN, GIVEN, PLATFORM = "own-key", "given-key", "platform-key"
 
 
-def shown(url: str | None, key: str | None = None, **endpoint: Any) -> tuple[str, str | None]:
-    found = chosen(url, key, Settings(endpoint=endpoint))
+def shown(address: str | None, given: str | None = None, **endpoint: Any) -> tuple[str, str | None]:
+    found = chosen(address, given, Settings(endpoint=endpoint))
     return found.url, found.key.get_secret_value() if found.key else None
 
 
@@ -22,7 +22,7 @@ def test_the_command_line_comes_first() -> None:
     assert shown(None, **own) == ("http://home:8000", OWN)
     assert shown("http://home:8000/v2/x/", **own) == ("http://home:8000/v2/x", OWN)
     assert shown("http://other", GIVEN, **own) == ("http://other", GIVEN)
-    assert shown("http://other", key=None) == ("http://other", None)
+    assert shown("http://other") == ("http://other", None)
 
 
 def test_a_key_is_shown_to_its_own_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,8 +32,8 @@ def test_a_key_is_shown_to_its_own_host_alone(monkeypatch: pytest.MonkeyPatch) -
         assert shown(other, **own) == (other, None)
     assert shown("https://home.example:443/y", **own)[1] == OWN
     assert shown(RUNPOD, **own) == (RUNPOD, PLATFORM)
-    assert shown(RUNPOD, key=None) == (RUNPOD, PLATFORM)
-    assert chosen(RUNPOD, None, Settings(endpoint={"key": OWN})).key.get_secret_value() == OWN
+    assert shown(RUNPOD) == (RUNPOD, PLATFORM)
+    assert shown(RUNPOD, key=OWN) == (RUNPOD, OWN)
     for other in (
         "http://api.runpod.ai/v2/abc",
         "https://api.runpod.ai.evil.example/v2/abc",

@@ -101,7 +101,7 @@ def test_nothing_is_uploaded_that_fits(files: Path) -> None:
 
 @pytest.mark.parametrize("name", ["gone.wav", "empty.wav", ".", "a\0b", "x" * 5000])
 def test_what_cannot_be_read_is_named(files: Path, name: str) -> None:
-    with pytest.raises(TalkheadError, match="speakers.0.audio: cannot read") as caught:
+    with pytest.raises(TalkheadError, match=r"speakers\.0\.audio: cannot read") as caught:
         sent({"portrait": "a.png", "speakers": [{"audio": name}]})
     assert (caught.value.code, caught.value.fields) == (Code.INPUT, ("speakers.0.audio",))
     assert len(caught.value.message) < 400
