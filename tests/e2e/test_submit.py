@@ -214,6 +214,8 @@ def test_detach_and_watch(plane: Platform, worker: Stub, ground: Path, here: Pat
     refused = submit(plane, "--watch", job, "-o", "me.mp4")
     assert (refused.exit_code, "exists already" in refused.stderr) == (2, True)
     assert submit(plane, "--watch", job, "-o", "me.mp4", "--force").exit_code == 0
+    both = submit(plane, "--watch", job, *talk(ground))
+    assert (both.exit_code, "--watch goes without a request" in both.stderr) == (2, True)
     gone = submit(plane, "--watch", "no-such-job")
     assert (gone.exit_code, "does not know it" in gone.stderr) == (2, True)
 

@@ -77,6 +77,7 @@ def submit(
         where = endpoint.chosen(url, key, found)
         wish = submitting.Wish(out, force, thumbnail is True, detach, cancel, json)
         if watch is not None:
+            words.alone("--watch", watch, portrait, base, text)
             submitting.watch(watch, where, wish)
             return
         said = words.Said(speech or [], text, voice, transcript, language, box or [])

@@ -30,14 +30,13 @@ def result(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def failure(body: Mapping[str, Any]) -> TalkheadError:
     """Return the error of a job that did not end well."""
-    status, error = body.get("status"), body.get("error")
-    if status in ("CANCELLED", "TIMED_OUT") and isinstance(wire := _told(error), dict):
-        return named(wire)
+    status, error = body.get("status"), _told(body.get("error"))
+    if isinstance(error, dict) and error.get("code") in {code.value for code in Code}:
+        return named(error)
     if status == "CANCELLED":
         return TalkheadError(Code.CANCELLED, "the job was cancelled", "start it again to go on")
     if status == "TIMED_OUT":
         return TalkheadError(Code.TIMEOUT, "the job took too long", "allow it more time")
-    error = _told(error)
     if isinstance(error, str):
         return TalkheadError(Code.INTERNAL, error[:500] or "the job failed", "see its log")
     return named(error) if isinstance(error, dict) else _unknown("the job failed")

@@ -51,8 +51,7 @@ def submit(body: Body, endpoint: Endpoint, settings: Settings, wish: Wish) -> No
             following.send(
                 travel.resolved(body, client, settings, lambda told: show("upload", 0.0, told))
             )
-            end = None if wish.detach else following.end()
-        made = None if end is None else following.fetch(end)
+            made = None if wish.detach else following.fetch(following.end())
     if made is None:
         _detached(following.job_id, endpoint, wish)
     else:
@@ -61,15 +60,12 @@ def submit(body: Body, endpoint: Endpoint, settings: Settings, wish: Wish) -> No
 
 def watch(job_id: str, endpoint: Endpoint, wish: Wish) -> None:
     """Follow a job that was sent before, and save what it made."""
-    if wish.out is not None:
-        file = words.output(wish.out, None, wish.out.suffix.lower(), wish.force)
-    else:
-        file = None
+    out = wish.out
+    file = words.output(out, None, out.suffix.lower(), wish.force) if out else None
     with console.bar(wish.json) as show, _opened(endpoint, show) as client:
         following = _Following(client, endpoint, wish, file, show, job_id)
         with following.interruptible():
-            body = following.end()
-        made = following.fetch(body)
+            made = following.fetch(following.end())
     _told(*made, wish)
 
 
@@ -87,7 +83,7 @@ class _Following:
     ) -> None:
         self._client, self._endpoint, self._wish = client, endpoint, wish
         self._file, self._show = file, show
-        self.job_id = job_id
+        self.job_id, self._ended = job_id, False
 
     def send(self, body: Body) -> None:
         """Queue the request so that a lost answer makes no second job, as far as can be.
@@ -121,6 +117,7 @@ class _Following:
             if error.retryable:  # it is the way that failed, not the job
                 error.hint = f"the job may go on: {self._command()}"
             raise
+        self._ended = True
         return last
 
     def fetch(self, body: Mapping[str, Any]) -> tuple[Json, list[Path]]:
@@ -154,6 +151,8 @@ class _Following:
     def _leave(self) -> None:
         if not self.job_id:
             console.aside("stopped before the endpoint had answered")
+        elif self._ended:
+            console.aside(f"the job is done; fetch what it made with: {self._command()}")
         elif self._wish.cancels:
             with suppress(TalkheadError):
                 self._client.cancel(self.job_id)
@@ -208,13 +207,13 @@ def _file(payload: Payload, wish: Wish) -> Path | None:
     """Return the file to write, None where no file will come; raise where it cannot be written."""
     if wish.detach and wish.out is None:
         return None
-    suffix: str | None = ".mp4"  # of most older systems
-    if travel.canonical(payload):
-        action = payload.get("action", "talk")
-        suffix = SUFFIXES.get(action) if isinstance(action, str) else None
-        suffix = None if payload.get("dry_run") else suffix
-    if wish.out is not None and (suffix is None or not travel.canonical(payload)):
-        suffix = wish.out.suffix.lower()
+    own = wish.out.suffix.lower() if wish.out else None
+    if not travel.canonical(payload):
+        return words.output(wish.out, None, own or ".mp4", wish.force)
+    action = payload.get("action", "talk")
+    suffix = SUFFIXES.get(action) if isinstance(action, str) else None
+    if suffix is None or payload.get("dry_run"):
+        suffix = own
     if suffix is None:
         return None
     named_after = payload.get("portrait") or payload.get("video")

@@ -10,6 +10,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.media.fetch import SCHEMES
 
 Payload = dict[str, Any]
+BESIDE = {"policy", "s3Config", "webhook"}  # what RunPod takes besides `input`
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,18 @@ def load_body(file: Path | None) -> tuple[Payload, Payload]:
     wrapped = payload.get("input")
     if not isinstance(wrapped, dict):
         return payload, {}
-    return wrapped, {name: value for name, value in payload.items() if name != "input"}
+    extras = {name: value for name, value in payload.items() if name != "input"}
+    if unknown := sorted(extras.keys() - BESIDE):
+        raise _wrong(
+            f"{file}: {unknown[0]!r} beside `input`", f"only {', '.join(sorted(BESIDE))} go there"
+        )
+    return wrapped, extras
+
+
+def alone(option: str, *given: object) -> None:
+    """Raise where more was given than the option's own value, which is the first."""
+    if any(value is not None for value in given[1:]):
+        raise _wrong(f"{option} goes without a request", "leave portrait, --text and --request out")
 
 
 def _object(file: Path) -> Payload:

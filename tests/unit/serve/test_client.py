@@ -139,6 +139,8 @@ def test_a_failed_job_is_its_own_error(client: Opened) -> None:
     [
         ({"status": "CANCELLED"}, Code.CANCELLED),
         ({"status": "TIMED_OUT"}, Code.TIMEOUT),
+        ({"status": "TIMED_OUT", "error": '{"error_type": "X"}'}, Code.TIMEOUT),
+        ({"status": "CANCELLED", "error": '{"code": "E_CAPACITY"}'}, Code.CAPACITY),
         ({"status": "FAILED", "error": "Traceback: it broke"}, Code.INTERNAL),
         ({"status": "FAILED", "error": json.dumps({"code": "E_FUTURE"})}, Code.INTERNAL),
         ({"status": "FAILED"}, Code.INTERNAL),

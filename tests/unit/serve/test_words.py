@@ -25,6 +25,9 @@ def test_a_request_may_come_with_what_is_the_platforms(tmp_path: Path) -> None:
     file.write_text(json.dumps({"action": "health"}))
     assert words.load_body(file) == ({"action": "health"}, {})
     assert words.load_body(None) == ({}, {})
+    file.write_text(json.dumps({"input": {}, "payload": {}}))
+    with pytest.raises(TalkheadError, match="'payload' beside `input`"):
+        words.load_body(file)
 
 
 def test_what_is_not_given_leaves_no_trace() -> None:
