@@ -1,9 +1,28 @@
 """Commands for an endpoint elsewhere: RunPod Serverless, or any server with the same paths."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from talkhead.serve.options_cli import (
+    Base,
+    Boxes,
+    EngineName,
+    Fit,
+    Force,
+    Json,
+    Language,
+    Out,
+    Portrait,
+    Seed,
+    Sets,
+    Size,
+    Speeches,
+    Text,
+    Transcript,
+    Verbose,
+    VoiceName,
+)
 
 endpoint_app = typer.Typer()
 
@@ -26,33 +45,22 @@ Key = Annotated[
     "talkhead submit --watch 1f0c-e1 -o hello.mp4"
 )
 def submit(
-    portrait: Annotated[
-        str | None, typer.Argument(help="Picture of a face, or a video to dub; any reference.")
-    ] = None,
-    speech: Annotated[
-        list[str] | None, typer.Argument(metavar="[SPEECH]...", help="Recording, one each.")
-    ] = None,
+    portrait: Portrait = None,
+    speech: Speeches = None,
     url: Url = None,
     key: Key = None,
-    text: Annotated[str | None, typer.Option("--text", "-t", help="Text to speak.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")] = None,
-    engine: Annotated[str | None, typer.Option(help="Engine, as the endpoint has it.")] = None,
-    size: Annotated[str | None, typer.Option(help="512x512, 720 or 480p, as for talk.")] = None,
-    fit: Annotated[str | None, typer.Option(help="crop, pad or face.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same frames.")] = None,
-    transcript: Annotated[str | None, typer.Option(help="Words of the recording.")] = None,
-    language: Annotated[str | None, typer.Option(help="Language of the speech.")] = None,
-    voice: Annotated[str | None, typer.Option(help="Voice of --text: espeak, …")] = None,
-    box: Annotated[
-        list[str] | None, typer.Option("--box", help="x0,y0,x1,y1 of a speaker's face; one each.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any field of the request: duration=5.")
-    ] = None,
-    base: Annotated[
-        Path | None,
-        typer.Option("--request", help="A request as a JSON file, of an older system too."),
-    ] = None,
+    text: Text = None,
+    out: Out = None,
+    engine: EngineName = None,
+    size: Size = None,
+    fit: Fit = None,
+    seed: Seed = None,
+    transcript: Transcript = None,
+    language: Language = None,
+    voice: VoiceName = None,
+    box: Boxes = None,
+    settings: Sets = None,
+    base: Base = None,
     thumbnail: Annotated[bool | None, typer.Option(help="Save a JPG beside the video.")] = None,
     score: Annotated[bool | None, typer.Option(help="Measure lip sync when done.")] = None,
     watch: Annotated[
@@ -64,9 +72,9 @@ def submit(
     cancel: Annotated[
         bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C also ends the job.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an output.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result only, as JSON.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show a failure's traceback.")] = False,
+    force: Force = False,
+    json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Have an endpoint do the work: send a request, watch it, fetch the video."""
     from talkhead.serve import endpoint, local, submitting, travel, words  # noqa: PLC0415

@@ -31,7 +31,7 @@ def result(body: Mapping[str, Any]) -> dict[str, Any]:
 def failure(body: Mapping[str, Any]) -> TalkheadError:
     """Return the error of a job that did not end well."""
     status, error = body.get("status"), _told(body.get("error"))
-    if isinstance(error, dict) and error.get("code") in {code.value for code in Code}:
+    if isinstance(error, dict) and str(error.get("code")) in {code.value for code in Code}:
         return named(error)
     if status == "CANCELLED":
         return TalkheadError(Code.CANCELLED, "the job was cancelled", "start it again to go on")
@@ -53,7 +53,7 @@ def _told(error: Any) -> Any:
 def named(wire: Mapping[str, Any]) -> TalkheadError:
     """Return the error behind a wire form, read with care: another version may have sent it."""
     known = {code.value for code in Code}
-    code = Code(wire["code"]) if wire.get("code") in known else Code.INTERNAL
+    code = Code(wire["code"]) if str(wire.get("code")) in known else Code.INTERNAL
     retryable = wire.get("retryable")
     error = TalkheadError(
         code,
