@@ -18,6 +18,7 @@ RANK = {
     "prepare": 5,
     "rendering": 5,
     "survey": 5,
+    "uploads": 5,
     "view": 5,
     "intake": 5,
     "warming": 5,

@@ -9,6 +9,8 @@ import talkhead
 def test_public_names() -> None:
     assert dir(talkhead) == sorted(
         [
+            "AsyncClient",
+            "Client",
             "Code",
             "Progress",
             "Request",

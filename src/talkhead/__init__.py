@@ -9,12 +9,15 @@ if TYPE_CHECKING:
     from talkhead.request import Request
     from talkhead.result import Progress, Result
     from talkhead.runtime import Runtime
+    from talkhead.serve.client import AsyncClient, Client
     from talkhead.settings import Settings
     from talkhead.validation import parse
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "Code",
     "Progress",
     "Request",
@@ -28,6 +31,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "serve.client",
+    "Client": "serve.client",
     "Code": "errors",
     "Progress": "result",
     "Request": "request",

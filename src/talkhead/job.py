@@ -27,6 +27,7 @@ from talkhead import (
     prepare,
     rendering,
     survey,
+    uploads,
     view,
 )
 from talkhead.deliver import Ready
@@ -46,6 +47,7 @@ from talkhead.request import (
     Speak,
     Speaker,
     Talk,
+    Uploads,
 )
 from talkhead.result import Cost, Notice, Progress, Result, Resumed, cost_of
 from talkhead.runtime import Runtime
@@ -74,6 +76,8 @@ def run(
         return runtime.health().model_copy(update={"seconds": tested})
     if isinstance(request, Capabilities):
         return runtime.ability()
+    if isinstance(request, Uploads):
+        return uploads.places(request, runtime)
     reporter = Reporter(report, cancel, request.deadline_s)
     settings = runtime.settings
     given_up = None  # the job that this run leaves to be resumed: it is no later run's rubbish yet

@@ -119,6 +119,16 @@ class Component(Strict):
     licence: str = Field("", description="of code or weights")
 
 
+class Place(Strict):
+    """Where one file may be put, once, by an HTTP PUT of its bytes."""
+
+    name: str = Field(description="as it was asked for")
+    reference: str = Field(description="that a request names the file by, once it is there")
+    url: str = Field(description="where to put it")
+    headers: dict[str, str] = Field(description="to send with it, as they are")
+    expires_at: str = Field(description="of the URL; ISO 8601, UTC")
+
+
 class Ability(Strict):
     """What an installation can do."""
 
@@ -194,6 +204,7 @@ class Result(Strict):
     )
     healthy: bool | None = Field(None, description="answer to health")
     ability: Ability | None = Field(None, description="answer to capabilities")
+    uploads: tuple[Place, ...] = Field((), description="answer to uploads")
 
     @property
     def video(self) -> Made | None:

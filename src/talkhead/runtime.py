@@ -10,7 +10,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.request import ACTIONS
 from talkhead.result import Ability, Component, Result
 from talkhead.settings import S3, Settings, StoreSettings, load
-from talkhead.stores import Shelf, Store
+from talkhead.stores import Receives, Shelf, Store
 from talkhead.validation import validate
 from talkhead.voices import Isolator, Voice
 from talkhead.weights import locate, supply
@@ -172,6 +172,9 @@ class Runtime:
     def _serves(self, action: str) -> bool:
         if action == "animate":
             return False  # no engine of this version does
+        if action == "uploads":
+            lack = registry.missing(self.settings.store.kind)
+            return not lack and isinstance(self.source(), Receives)
         return action != "portrait" or bool(self._makers("portrait"))
 
     def _engine(self, name: str) -> Component:

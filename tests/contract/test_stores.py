@@ -22,7 +22,7 @@ from support.fake_supabase import FakeSupabase
 from talkhead import registry
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import S3, Inline, Local, StoreSettings, Supabase
-from talkhead.stores import MAX_READ, Store
+from talkhead.stores import MAX_READ, Receives, Store
 from talkhead.stores.keys import safe_part
 
 Maker = Callable[[Path, ExitStack], StoreSettings]
@@ -250,3 +250,31 @@ def test_sizes_are_told(store: Store, tmp_path: Path) -> None:
     assert store.size("sizes/none.bin") is None
     put(store, tmp_path, "sizes/some.bin", b"seven..")
     assert store.size("sizes/some.bin") == 7
+
+
+def test_others_may_put_where_the_store_says(kind: str, store: Store) -> None:
+    if not isinstance(store, Receives):
+        assert kind in ("inline", "local")
+        return
+    key = "team/uploads/abc/clip-(1).mp4"
+    slot = store.slot(key, 5, 60)
+    assert slot.expires_at > datetime.now(UTC)
+    assert httpx.put(slot.url, content=b"video", headers=dict(slot.headers)).is_success
+    assert store.read(key) == b"video"
+    elsewhere = slot.url.replace("clip-", "clap-")
+    if kind != "s3 of moto":  # which checks no signature
+        assert httpx.put(elsewhere, content=b"video", headers=dict(slot.headers)).is_error
+        assert store.read(key.replace("clip-", "clap-")) is None
+    if kind in ("s3", "s3 like supabase"):  # the size is signed
+        longer = httpx.put(slot.url, content=b"longer", headers=dict(slot.headers))
+        assert longer.status_code == 403
+        assert store.read(key) == b"video"
+    with pytest.raises(TalkheadError, match="not a key"):
+        store.slot("../x", 5, 60)
+
+
+def test_what_is_too_large_for_one_put(kind: str, store: Store) -> None:
+    if kind.startswith("s3") and isinstance(store, Receives):
+        with pytest.raises(TalkheadError, match="by one PUT") as caught:
+            store.slot("a.mp4", 5 * 10**9 + 1, 60)
+        assert caught.value.code is Code.INPUT

@@ -14,10 +14,12 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import pytest
+from typer.testing import CliRunner
 
 from support.harness import SPEECH, frames_digest, read_wav, write_wav
 from support.plane import Platform, platform
 from support.serving import Ground, Worker, card, working
+from talkhead.serve.cli import app
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = 64 * 1024
@@ -285,3 +287,15 @@ def test_an_unfit_machine_takes_no_job(alone: Platform, tmp_path: Path) -> None:
     assert not worker.lines("worker.started")
     told = [event.details for event in alone.events(None, "ping") if "check" in event.details]
     assert [(ping["status"], ping["check"]) for ping in told] == [("unhealthy", "engine")]
+
+
+def test_submit_from_the_command_line(
+    plane: Platform, worker: Worker, ground: Ground, tmp_path: Path
+) -> None:
+    words = [ground.volume / "portrait.png", ground.volume / "speech.wav", "-o", tmp_path / "a.mp4"]
+    line = ["submit", *map(str, words), "--endpoint", plane.base, "--size", "320x256", "--json"]
+    ended = CliRunner().invoke(app, line)
+    assert ended.exit_code == 0, ended.output
+    made = json.loads(ended.stdout)["outputs"][0]
+    assert (tmp_path / "a.mp4").read_bytes() == file_of(made["url"]).read_bytes()
+    assert made["file"] == str(tmp_path / "a.mp4")

@@ -11,9 +11,11 @@ import av
 import httpx
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from support.self_hosted import Served, served
 from support.serving import Ground, card
+from talkhead.serve.cli import app
 from talkhead.serve.client import Client
 
 SLOW = {"engine": "testcard", "options": {"pause": 0.4}}  # seconds for each of five windows
@@ -276,3 +278,36 @@ def test_our_own_client_from_upload_to_file(server: Served, tmp_path: Path) -> N
         assert (tmp_path / "video.mp4").stat().st_size == made["bytes"]
         assert [line["id"] for line in client.jobs(limit=1)["jobs"]] == [job]
         assert client.capabilities()["engines"][0]["name"] == "draft"
+
+
+def submit(server: Served, folder: Path, *words: object) -> Any:
+    line = ["submit", *map(str, words), "--endpoint", server.base]
+    return CliRunner().invoke(app, [*line, "-o", str(folder / "me.mp4")])
+
+
+def test_submit_uploads_what_is_large_and_names_its_own_job(server: Served, tmp_path: Path) -> None:
+    """A recording of 9 MB goes by PUT /uploads; the job by PUT /run/ID, and its place is told."""
+    data = bytearray((server.ground.volume / "speech.wav").read_bytes()) + bytes(9_000_000)
+    data[4:8] = (len(data) - 8).to_bytes(4, "little")
+    data[40:44] = (len(data) - 44).to_bytes(4, "little")
+    (tmp_path / "long.wav").write_bytes(data)
+    ahead = [server.run(card(frames=175, **SLOW)) for _ in range(2)]
+    portrait = server.ground.volume / "portrait.png"
+    card_words = ["--size", "320x256", "--set", "max_frames=25", "--engine", "testcard"]
+    ended = submit(server, tmp_path, portrait, tmp_path / "long.wav", *card_words)
+    assert ended.exit_code == 0, ended.output
+    assert (tmp_path / "me.mp4").read_bytes()[4:8] == b"ftyp"
+    assert "upload      0.0 %  sending long.wav (9.2 MB)" in ended.stderr
+    assert "queue       0.0 %  place 2" in ended.stderr
+    newest = server.ok(server.http.get("/jobs", params={"limit": 1}))["jobs"][0]
+    audio = server.ok(server.http.get(f"/jobs/{newest['id']}"))["input"]["speakers"][0]["audio"]
+    assert audio.startswith("volume:")
+    for job in ahead:
+        server.ok(server.http.post(f"/cancel/{job}"))
+
+
+def test_files_elsewhere_are_asked_for_at_the_desk(server: Served) -> None:
+    asked = {"action": "uploads", "files": [{"name": "a.mp4", "bytes": 9}]}
+    answer = server.ok(server.http.post("/runsync", json={"input": asked}))
+    assert (answer["status"], answer["workerId"]) == ("FAILED", "desk")
+    assert json.loads(answer["error"])["code"] == "E_UNSUPPORTED"

@@ -179,7 +179,9 @@ def _handler(fake: FakeSupabase) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
 
         def route(self, path: str, query: str) -> None:
             kind, bucket, key = _parted(path)
-            if kind == "sign" and self.command == "GET":
+            if kind == "upload" and self.command == "PUT":
+                self.signed(f"{bucket}/{key}", parse_qs(query).get("token", [""])[0], put=True)
+            elif kind == "sign" and self.command == "GET":
                 self.signed(f"{bucket}/{key}", parse_qs(query).get("token", [""])[0])
             elif kind == "public":
                 self.give(key) if fake.public and bucket == fake.bucket else self.error(NO_BUCKET)
@@ -199,9 +201,13 @@ def _handler(fake: FakeSupabase) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
             token = self.headers.get("authorization", "").removeprefix("Bearer ")
             return claims_of(token) if self.headers.get("apikey") == token else None
 
-        def signed(self, path: str, token: str) -> None:
-            if (claims_of(token) or {}).get("url") != path:
+        def signed(self, path: str, token: str, *, put: bool = False) -> None:
+            claims = claims_of(token) or {}
+            if claims.get("url") != path or claims.get("upsert") != (False if put else None):
+                self.drop()
                 self.error(BAD_TOKEN)
+            elif put:
+                self.upload(path.partition("/")[2])
             else:
                 self.give(path.partition("/")[2])
 
@@ -210,7 +216,12 @@ def _handler(fake: FakeSupabase) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
                 self.upload(key)
                 return
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            if key not in fake.objects:
+            if kind == "upload" and self.command == "POST":
+                token = jwt({"url": f"{fake.bucket}/{key}", "upsert": False,
+                             "exp": time.time() + 7200})  # fmt: skip
+                path = quote(f"/object/upload/sign/{fake.bucket}/{key}")
+                self.answer(200, json.dumps({"url": f"{path}?token={token}"}).encode())
+            elif key not in fake.objects:
                 self.error(ABSENT)
             elif self.command == "DELETE":
                 del fake.objects[key]
@@ -270,14 +281,14 @@ def _handler(fake: FakeSupabase) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
             else:
                 self.answer(200, json.dumps({"Key": f"{fake.bucket}/{key}", "Id": "1"}).encode())
 
-        do_GET = do_POST = do_DELETE = do_HEAD = serve  # noqa: N815 (the base class asks by these names)
+        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = serve  # noqa: N815 (the base class asks by these names)
 
     return Handler
 
 
 def _parted(path: str) -> tuple[str, str, str]:
     """Return what is asked of an object, its bucket and its key."""
-    for kind in ("info/authenticated", "authenticated", "public", "sign", ""):
+    for kind in ("info/authenticated", "authenticated", "public", "upload/sign", "sign", ""):
         start = f"object/{kind}/" if kind else "object/"
         if path.startswith(start):
             bucket, _, key = path.removeprefix(start).partition("/")

@@ -19,7 +19,7 @@ class Platform:
     def __init__(self, base: str, plane: Plane, over: threading.Event) -> None:
         self.base = base
         self.plane = plane
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._over = over
         self._http = httpx.Client(base_url=base, timeout=120)
 
@@ -49,7 +49,7 @@ class Platform:
     def requeue(self, job_id: str) -> None:
         """Hand a job out again, as after the loss of its worker."""
         entry = self.plane.jobs[job_id]
-        asyncio.run_coroutine_threadsafe(self.plane.requeue(entry), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.plane.requeue(entry), self.loop).result(10)
 
     def events(self, job_id: str | None, *kinds: str) -> list[Event]:
         """Return the events of a job, or of all, of these kinds, or of any."""

@@ -34,6 +34,7 @@ __all__ = [
     "Animate",
     "Batch",
     "Capabilities",
+    "File",
     "Film",
     "Health",
     "Item",
@@ -50,6 +51,7 @@ __all__ = [
     "Speaker",
     "Strict",
     "Talk",
+    "Uploads",
 ]
 
 
@@ -274,7 +276,27 @@ class Capabilities(Strict):
     action: Literal["capabilities"]
 
 
-Request = Talk | Animate | Portrait | Speak | Batch | Health | Capabilities
+class File(Strict):
+    """A file that a caller is about to send."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255)] = Field(
+        description="for people; its key holds what is plain of it"
+    )
+    bytes: Annotated[int, Field(ge=1)] = Field(
+        description="exactly; at most the largest of TALKHEAD_FETCH__…_MB"
+    )
+
+
+class Uploads(Strict):
+    """Ask where to put files that are too large to travel in a request."""
+
+    action: Literal["uploads"]
+    files: Annotated[tuple[File, ...], Field(min_length=1, max_length=32)] = Field(
+        description="one place for each, in this order"
+    )
+
+
+Request = Talk | Animate | Portrait | Speak | Batch | Health | Capabilities | Uploads
 ACTIONS: dict[str, type[Request]] = {
     "talk": Talk,
     "animate": Animate,
@@ -283,6 +305,7 @@ ACTIONS: dict[str, type[Request]] = {
     "batch": Batch,
     "health": Health,
     "capabilities": Capabilities,
+    "uploads": Uploads,
 }
 # Names of the contract that this version does not take yet.
 LATER_ACTIONS = ("workflow",)

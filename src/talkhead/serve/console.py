@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from talkhead.result import Cost, Made, PlanReport, Result
 from talkhead.result import Progress as Step
 
 PLAIN_BEAT = 5.0  # seconds between two plain lines of one stage
+
+# a stage, how much of all is done in % (None: as before), more words
+Show = Callable[[str, float | None, str], None]
 
 
 def shown_time(seconds: float | None) -> str:
@@ -39,9 +42,16 @@ def shown_cost(cost: Cost) -> str:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Report]:
+    """Yield where the progress of a job in this process goes."""
+    with bar(quiet) as show:
+        yield lambda step: show(step.stage, step.pct, _detail(step))
+
+
+@contextmanager
+def bar(quiet: bool) -> Iterator[Show]:
     """Yield where progress goes: a bar on a terminal, plain lines elsewhere, or nowhere."""
     if quiet:
-        yield lambda _: None
+        yield lambda _stage, _pct, _detail: None
     elif sys.stderr.isatty():
         with Progress(
             TextColumn("[bold]{task.fields[stage]:<9}"),
@@ -50,39 +60,51 @@ def progress(quiet: bool) -> Iterator[Report]:
             TextColumn("{task.fields[detail]}"),
             console=Console(stderr=True),
             transient=True,
-        ) as bar:
-            task = bar.add_task("", total=100, stage="start", detail="")
-            yield lambda step: bar.update(
-                task, completed=step.pct, stage=step.stage, detail=_detail(step)
+        ) as shown:
+            task = shown.add_task("", total=100, stage="start", detail="")
+            yield lambda stage, pct, detail: shown.update(
+                task, completed=pct, stage=stage, detail=escape(detail)
             )
     else:
         yield _plain_lines()
 
 
-def _plain_lines() -> Report:
-    """Return a report that prints a line for each new stage and every few seconds inside one."""
-    last_stage, last_at = "", 0.0
+def _plain_lines() -> Show:
+    """Return what prints a line for each new stage and every few seconds inside one."""
+    last_stage, last_at, last_pct = "", 0.0, 0.0
 
-    def line(step: Step) -> None:
-        nonlocal last_stage, last_at
+    def line(stage: str, pct: float | None, detail: str) -> None:
+        nonlocal last_stage, last_at, last_pct
         now = time.monotonic()
-        if step.stage == last_stage and now - last_at < PLAIN_BEAT:
+        last_pct = last_pct if pct is None else pct
+        if stage == last_stage and now - last_at < PLAIN_BEAT:
             return
-        last_stage, last_at = step.stage, now
-        print(f"{step.stage:<9} {step.pct:5.1f} %  {_detail(step)}".rstrip(), file=sys.stderr)  # noqa: T201
+        last_stage, last_at = stage, now
+        print(f"{stage:<9} {last_pct:5.1f} %  {detail}".rstrip(), file=sys.stderr)  # noqa: T201
 
     return line
 
 
 def _detail(step: Step) -> str:
+    tells = step.items or step.stage in ("plan", "prepare", "render")
+    shown = detail(step.segment, step.segments, step.eta_s if tells else None)
+    item = f"item {step.item}/{step.items}" if step.items else ""
+    return ", ".join(part for part in (item, shown) if part)
+
+
+def detail(segment: int, segments: int, eta_s: float | None) -> str:
+    """Return where a job is, in words: committed segments, and the seconds left."""
     parts = []
-    if step.items:
-        parts.append(f"item {step.item}/{step.items}")
-    if step.segments:
-        parts.append(f"segment {min(step.segment + 1, step.segments)}/{step.segments}")
-    if step.eta_s is not None and (step.items or step.stage in ("plan", "prepare", "render")):
-        parts.append(f"{shown_time(step.eta_s)} left")
+    if segments:
+        parts.append(f"segment {min(segment + 1, segments)}/{segments}")
+    if eta_s is not None:
+        parts.append(f"{shown_time(eta_s)} left")
     return ", ".join(parts)
+
+
+def aside(text: str) -> None:
+    """Print a line beside the answer: it goes to stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
 
 
 def out(text: str = "") -> None:

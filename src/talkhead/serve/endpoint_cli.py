@@ -1,117 +1,99 @@
 """Commands for an endpoint elsewhere: RunPod Serverless, or any server with the same paths."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from talkhead.serve.options_cli import (
+    Base,
+    Boxes,
+    EngineName,
+    Fit,
+    Force,
+    Json,
+    Language,
+    Out,
+    Portrait,
+    Seed,
+    Sets,
+    Size,
+    Speeches,
+    Text,
+    Transcript,
+    Verbose,
+    VoiceName,
+)
+
 endpoint_app = typer.Typer()
 
 Url = Annotated[
-    str, typer.Argument(help="https://api.runpod.ai/v2/ENDPOINT_ID, or a server's address.")
+    str | None,
+    typer.Option(
+        "--endpoint", help="https://api.runpod.ai/v2/ID, or a server; TALKHEAD_ENDPOINT__URL."
+    ),
 ]
 Key = Annotated[
     str | None,
-    typer.Option(envvar="RUNPOD_API_KEY", help="The endpoint's key; better set in the variable."),
+    typer.Option(help="What is shown there; better in TALKHEAD_ENDPOINT__KEY or RUNPOD_API_KEY."),
 ]
-Base = Annotated[
-    Path | None, typer.Option("--request", help="A talk request as a JSON file, for another job.")
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Any field of the request: engine=infinitetalk, size=480p."),
-]
-Wait = Annotated[float, typer.Option(min=1, help="Seconds that one job may take, queue included.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @endpoint_app.command(
     epilog="Examples:\n\n"
-    "talkhead smoke https://api.runpod.ai/v2/ENDPOINT_ID --repeat\n\n"
-    "talkhead smoke http://127.0.0.1:8000/v2/local --set engine=draft --min r=0.6,lag_ms=60 --json"
+    "talkhead submit me.jpg hello.wav --endpoint https://api.runpod.ai/v2/ID -o hello.mp4\n\n"
+    "talkhead submit --request job.json --detach\n\n"
+    "talkhead submit --watch 1f0c-e1 -o hello.mp4"
 )
-def smoke(
-    url: Url,
+def submit(
+    portrait: Portrait = None,
+    speech: Speeches = None,
+    url: Url = None,
     key: Key = None,
-    request: Base = None,
+    text: Text = None,
+    out: Out = None,
+    engine: EngineName = None,
+    size: Size = None,
+    fit: Fit = None,
+    seed: Seed = None,
+    transcript: Transcript = None,
+    language: Language = None,
+    voice: VoiceName = None,
+    box: Boxes = None,
     settings: Sets = None,
-    size: Annotated[
-        str | None, typer.Option(help="Of the video, 256x256; unset: the request's, the plan's.")
+    base: Base = None,
+    thumbnail: Annotated[bool | None, typer.Option(help="Save a JPG beside the video.")] = None,
+    score: Annotated[bool | None, typer.Option(help="Measure lip sync when done.")] = None,
+    watch: Annotated[
+        str | None, typer.Option(metavar="JOB_ID", help="Watch a job that was sent before.")
     ] = None,
-    fps: Annotated[
-        str | None, typer.Option(help="Of the video; unset: the request's, the plan's.")
-    ] = None,
-    bars: Annotated[
-        str | None,
-        typer.Option("--min", help="Of the lip-sync score; unset: r=0.35,lag_ms=120."),
-    ] = None,
-    prefix: Annotated[
-        str | None, typer.Option(help="The operator's prefix, with which every key begins.")
-    ] = None,
-    repeat: Annotated[
-        bool, typer.Option("--repeat", help="Send it twice; the second has to come stored.")
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Print the job's id and leave at once.")
     ] = False,
-    timeout: Wait = 900,
+    cancel: Annotated[
+        bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C also ends the job.")
+    ] = False,
+    force: Force = False,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Accept an endpoint or not: run one small job, and check its answer and its video."""
-    from talkhead.serve import console, following, local, smoke  # noqa: PLC0415
+    """Have an endpoint do the work: send a request, watch it, fetch the video."""
+    from talkhead.serve import endpoint, local, submitting, travel, words  # noqa: PLC0415
+    from talkhead.settings import load  # noqa: PLC0415
 
-    with local.failures(json):
-        payload = smoke.asked(request, settings or [])
-        wanted = smoke.expected(size, fps, bars, prefix)
-        with (
-            following.client(url, key) as client,
-            console.progress(json) as report,
-            local.stop_on_signal() as stop,
-        ):
-            told = following.told_to(report)
-            patience = following.Patience(timeout, stop)
-            outcome = smoke.trial(client, payload, wanted, patience, repeat=repeat, told=told)
-        smoke.show(outcome, url, json)
-    if not outcome.passed:
-        raise typer.Exit(1)
-
-
-@endpoint_app.command(
-    epilog="Examples:\n\n"
-    "talkhead bench-endpoint https://api.runpod.ai/v2/ENDPOINT_ID --requests 50 --concurrency 5\n\n"
-    "talkhead bench-endpoint http://127.0.0.1:8000 --requests 20 --out bench.json"
-)
-def bench_endpoint(
-    url: Url,
-    key: Key = None,
-    request: Base = None,
-    settings: Sets = None,
-    requests: Annotated[int, typer.Option(min=1, max=100_000, help="How many to send.")] = 20,
-    concurrency: Annotated[
-        int, typer.Option(min=1, max=1000, help="How many are under way at a time.")
-    ] = 1,
-    timeout: Wait = 900,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="JSON file for every row; a plot, .svg, comes beside it."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")] = False,
-    json: Json = False,
-) -> None:
-    """Measure an endpoint: time in the queue and in the worker, of cold and of warm starts."""
-    from talkhead.serve import bench_endpoint as bench  # noqa: PLC0415
-    from talkhead.serve import console, following, local, smoke  # noqa: PLC0415
-
-    with local.failures(json):
-        payload = smoke.asked(request, settings or [])
-        file = None if out is None else bench.target(out, force)
-        with following.client(url, key) as client, local.stop_on_signal() as stop:
-            load = bench.Load(requests, concurrency, following.Patience(timeout, stop))
-            told = (lambda _row: None) if json else (lambda row: bench.line(row, requests))
-            rows = bench.measured(client, payload, load, told)
-        found = bench.report(url, payload, load, rows)
-        plot = bench.write(found, file) if file is not None else None
-        if json:
-            console.as_json(found)
-        else:
-            bench.show(found)
-            if plot is not None:
-                console.out(f"rows in {file}, plot in {plot}")
-    raise typer.Exit(bench.status(found, stopped=stop.is_set()))
+    with local.failures(json, verbose=verbose):
+        found = load()
+        where = endpoint.chosen(url, key, found)
+        wish = submitting.Wish(out, force, thumbnail is True, detach, cancel, json)
+        if watch is not None:
+            words.alone("--watch", watch, portrait, base, text)
+            submitting.watch(watch, where, wish)
+            return
+        said = words.Said(speech or [], text, voice, transcript, language, box or [])
+        payload, extras = words.load_body(base)
+        if base is None or portrait is not None or said.given:
+            words.talk(payload, portrait, said)
+        words.merge(payload, {"engine": engine, "size": size, "fit": fit})
+        words.merge(payload, {"sampling": {"seed": seed}})
+        words.merge(payload, {"output": {"thumbnail": thumbnail, "score": score}})
+        words.assign(payload, settings or [])
+        submitting.submit(travel.Body(payload, extras), where, found, wish)

@@ -26,18 +26,6 @@ class Patience:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-def client(base: str, key: str | None) -> Client:
-    """Return a client of an endpoint, or raise E_INPUT_VALIDATION for what is no address."""
-    parts = urlsplit(base)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise TalkheadError(
-            Code.INPUT,
-            f"{base!r} is not the address of an endpoint",
-            "write https://api.runpod.ai/v2/ENDPOINT_ID, or a server's http://…",
-        )
-    return Client(base, key or None)
-
-
 def submitted(client: Client, payload: Mapping[str, Any]) -> str:
     """Queue a request; return the job's id."""
     job_id = client.run(payload).get("id")

@@ -24,7 +24,7 @@ PLANE = web.AppKey("plane", Plane)
 
 def application(plane: Plane) -> web.Application:
     """Return the web application of a plane: what clients call and what workers call."""
-    app = web.Application(client_max_size=64 * 2**20, middlewares=[_no_pages])
+    app = web.Application(client_max_size=64 * 2**20, middlewares=[_no_pages, _faulty])
     app[PLANE] = plane
     base = "/v2/{endpoint}"
     app.add_routes(
@@ -100,6 +100,20 @@ async def _no_pages(request: web.Request, handler: Handler) -> web.StreamRespons
     if "Origin" in request.headers:
         raise web.HTTPForbidden(text="not for web pages")
     return await handler(request)
+
+
+@web.middleware
+async def _faulty(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let go wrong what is to go wrong with a client's call."""
+    name = request.path.split("/")[3] if request.path.count("/") > 2 else ""
+    fault = request.app[PLANE].faults.call(name)
+    if isinstance(fault, int):
+        headers = {"Retry-After": "0.01"} if fault == 429 else {}
+        return web.Response(status=fault, text="told to go wrong", headers=headers)
+    answer = await handler(request) if fault != "cut" else web.Response()
+    if fault is not None and request.transport is not None:
+        request.transport.abort()
+    return answer
 
 
 async def _submitted(request: web.Request, kind: str) -> Entry:

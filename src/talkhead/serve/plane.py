@@ -34,6 +34,17 @@ class Faults:
     refuse_done: int = 0  # so many final answers meet a 500
     drop_take: int = 0  # so many jobs are handed over on a connection that breaks
     delay_progress_s: float = 0.0  # progress waits this long before it counts
+    # calls of clients: which (run, status, …), and what becomes of it: an HTTP status; "cut", no
+    # answer; "lost", done and no answer
+    calls: list[tuple[str, int | str]] = field(default_factory=list)
+
+    def call(self, name: str) -> int | str | None:
+        """Return what is to become of a client's call, once."""
+        for planned in self.calls:
+            if planned[0] == name:
+                self.calls.remove(planned)
+                return planned[1]
+        return None
 
 
 @dataclass(slots=True)

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from talkhead.errors import Code, TalkheadError
 
-RETRY_S, RETRY_MOST_S = 1.0, 60.0  # where a 429 says nothing, and the most that one may ask for
+RETRY_MOST_S = 60.0  # that a server may ask us to wait
 
 
 def result(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,26 +30,30 @@ def result(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def failure(body: Mapping[str, Any]) -> TalkheadError:
     """Return the error of a job that did not end well."""
-    status, error = body.get("status"), body.get("error")
+    status, error = body.get("status"), _told(body.get("error"))
+    if isinstance(error, dict) and str(error.get("code")) in {code.value for code in Code}:
+        return named(error)
     if status == "CANCELLED":
         return TalkheadError(Code.CANCELLED, "the job was cancelled", "start it again to go on")
-    told = error
-    if isinstance(error, str):
-        with suppress(ValueError):
-            told = json.loads(error)
-    if isinstance(told, dict):
-        return named(told)
     if status == "TIMED_OUT":  # the platform's own limit, which says no more
         return TalkheadError(Code.TIMEOUT, "the job took too long", "allow it more time")
     if isinstance(error, str):
         return TalkheadError(Code.INTERNAL, error[:500] or "the job failed", "see its log")
-    return _unknown("the job failed")
+    return named(error) if isinstance(error, dict) else _unknown("the job failed")
+
+
+def _told(error: Any) -> Any:
+    """Return an error that is text as what it holds, or as it is."""
+    try:
+        return json.loads(error) if isinstance(error, str) else error
+    except ValueError:
+        return error
 
 
 def named(wire: Mapping[str, Any]) -> TalkheadError:
     """Return the error behind a wire form, read with care: another version may have sent it."""
     known = {code.value for code in Code}
-    code = Code(wire["code"]) if wire.get("code") in known else Code.INTERNAL
+    code = Code(wire["code"]) if str(wire.get("code")) in known else Code.INTERNAL
     retryable = wire.get("retryable")
     error = TalkheadError(
         code,
@@ -73,11 +79,17 @@ def refusal(reply: httpx.Response) -> TalkheadError:
     return _by_status(reply.status_code)
 
 
-def retry_after(reply: httpx.Response) -> float:
-    """Return how many seconds a server wants us to wait."""
-    said = reply.headers.get("retry-after", "")
-    seconds = float(said) if said.replace(".", "", 1).isdigit() else RETRY_S
-    return min(seconds, RETRY_MOST_S)
+def retry_after(reply: httpx.Response) -> float | None:
+    """Return how many seconds a server wants us to wait, None where it does not say."""
+    said = reply.headers.get("retry-after", "").strip()
+    if said.isascii() and said.replace(".", "", 1).isdigit():
+        return min(float(said), RETRY_MOST_S)
+    try:
+        until = parsedate_to_datetime(said)
+    except ValueError:
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return min(max(0.0, (until - datetime.now(UTC)).total_seconds()), RETRY_MOST_S)
 
 
 def json_object(reply: httpx.Response) -> dict[str, Any]:
@@ -116,10 +128,17 @@ def unreachable(base: str, error: httpx.TransportError) -> TalkheadError:
     return TalkheadError(Code.CAPACITY, f"the server at {base} {what}", hint, retryable=True)
 
 
+def unsent(error: TalkheadError) -> bool:
+    """Return whether a request cannot have reached the server: there was no connection."""
+    return isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
+
+
 def _by_status(status: int) -> TalkheadError:
     if status in (401, 403):
         return TalkheadError(
-            Code.INPUT, "the server does not accept the key", "check it under Settings, or log in"
+            Code.INPUT,
+            "the server does not accept the key",
+            "check it: under Settings on the page, or --key and TALKHEAD_ENDPOINT__KEY",
         )
     if status == 404:
         return TalkheadError(Code.INPUT, "the server does not know it (any more)", "start it again")

@@ -52,6 +52,7 @@ EXAMPLES: dict[str, Schema] = {
     },
     "health": {"action": "health", "self_test": True},
     "capabilities": {"action": "capabilities"},
+    "uploads": {"action": "uploads", "files": [{"name": "clip.mp4", "bytes": 48_000_000}]},
 }
 _ERROR_EXAMPLE: Schema = {
     "code": "E_NO_FACE",

@@ -10,6 +10,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.media.fetch import SCHEMES
 
 Payload = dict[str, Any]
+BESIDE = {"policy", "s3Config", "webhook"}  # what RunPod takes besides `input`
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +24,42 @@ class Said:
     language: str | None
     boxes: Sequence[str]
 
+    @property
+    def given(self) -> bool:
+        """Return whether anything was said."""
+        words = (self.text, self.voice, self.transcript, self.language)
+        return bool(self.recordings or self.boxes or any(word is not None for word in words))
+
 
 def load(file: Path | None) -> Payload:
     """Return the request in a JSON file, or an empty one."""
     if file is None:
         return {}
-    payload = loaded(file)
-    if not isinstance(payload, dict):
-        raise _wrong(f"{file} does not hold a JSON object", "write one JSON object")
-    found = unwrapped(payload)
+    found = unwrapped(_object(file))
     if found.get("action") == "batch":
         hint = f"talkhead batch {file} -o FOLDER"
         raise _wrong(f"{file} holds a batch, of which several files come", hint, ["action"])
     return found
+
+
+def load_body(file: Path | None) -> tuple[Payload, Payload]:
+    """Return the request in a JSON file, and what lies beside it for the platform: policy, …"""
+    payload = {} if file is None else _object(file)
+    wrapped = payload.get("input")
+    if not isinstance(wrapped, dict):
+        return payload, {}
+    extras = {name: value for name, value in payload.items() if name != "input"}
+    if unknown := sorted(extras.keys() - BESIDE):
+        raise _wrong(
+            f"{file}: {unknown[0]!r} beside `input`", f"only {', '.join(sorted(BESIDE))} go there"
+        )
+    return wrapped, extras
+
+
+def alone(option: str, *given: object) -> None:
+    """Raise where more was given than the option's own value, which is the first."""
+    if any(value is not None for value in given[1:]):
+        raise _wrong(f"{option} goes without a request", "leave portrait, --text and --request out")
 
 
 def loaded(file: Path) -> Any:
@@ -52,6 +76,13 @@ def unwrapped(payload: Payload) -> Payload:
     """Return the request inside `{"input": {…}}`, or one that stands alone."""
     wrapped = payload.get("input")
     return wrapped if isinstance(wrapped, dict) and len(payload) == 1 else payload
+
+
+def _object(file: Path) -> Payload:
+    payload = loaded(file)
+    if not isinstance(payload, dict):
+        raise _wrong(f"{file} does not hold a JSON object", "write one JSON object")
+    return payload
 
 
 def talk(payload: Payload, portrait: str | None, said: Said) -> None:
@@ -94,6 +125,8 @@ def merge(payload: Payload, values: Mapping[str, Any]) -> None:
     """Put the values that are set into the payload; mappings are merged."""
     for name, value in values.items():
         if isinstance(value, Mapping):
+            if all(part is None for part in value.values()):
+                continue
             inner = payload.setdefault(name, {})
             if not isinstance(inner, dict):
                 raise _wrong(f"{name}: not an object", "see docs/contract.md", [name])

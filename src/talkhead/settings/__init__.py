@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -18,7 +18,7 @@ from pydantic_settings import (
 from talkhead.environment import named_of, older_of, store_of
 from talkhead.errors import Code, TalkheadError
 from talkhead.redaction import secret_name
-from talkhead.settings.groups import Fetching, Older, Server, Worker
+from talkhead.settings.groups import Endpoint, Fetching, Older, Server, Worker
 from talkhead.settings.stores import (
     S3,
     STORES,
@@ -42,6 +42,7 @@ __all__ = [
     "gradio_files",
     "load",
     "on_runpod",
+    "runpod_key",
     "secrets_of_environment",
     "visible_gpus",
 ]
@@ -62,6 +63,7 @@ EXAMPLES = {  # of settings that are objects
     "fetch": '{"http": true}',
     "worker": '{"check_s": 60}',
     "server": '{"port": 9000}',
+    "endpoint": '{"url": "http://127.0.0.1:8000"}',
     "older": '{"steps": 8}',
     "weights_named": '{"wan-vae": "/data/Wan2.1_VAE.pth"}',
 }
@@ -169,6 +171,7 @@ class Settings(BaseSettings):
     )
     worker: Worker = Field(Worker(), description="the rendering process")
     server: Server = Field(Server(), description="the self-hosted server")
+    endpoint: Endpoint = Field(Endpoint(), description="where work is sent to")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least that is logged"
     )
@@ -252,6 +255,7 @@ def _complaint(kind: str, message: str, path: tuple[int | str, ...]) -> str:
             "fetch": Fetching,
             "worker": Worker,
             "server": Server,
+            "endpoint": Endpoint,
             "older": Older,
         }
         model = groups.get(held)
@@ -301,6 +305,12 @@ def _older_weights() -> dict[str, Any]:
 def secrets_of_environment() -> frozenset[str]:
     """Return the values of all environment variables whose name says that they are secret."""
     return frozenset(value for name, value in os.environ.items() if value and secret_name(name))
+
+
+def runpod_key() -> SecretStr | None:
+    """Return RUNPOD_API_KEY, which is for RunPod's own host alone."""
+    value = os.environ.get("RUNPOD_API_KEY")
+    return SecretStr(value) if value else None
 
 
 def on_runpod() -> bool:

@@ -100,3 +100,13 @@ class Older(Strict):
     steps: int | None = Field(None, ge=1, le=1000, description="sampling steps; unset: 8")
     teacache: bool | None = Field(None, description="skip steps that change little")
     apg: bool | None = Field(None, description="adaptive projected guidance")
+
+
+class Endpoint(Strict):
+    """Where `talkhead submit` and its like send work, unless the command line says so."""
+
+    url: str | None = Field(None, description="https://api.runpod.ai/v2/ID, or a server's address")
+    key: SecretStr | None = Field(None, description="what is shown there, and nowhere else")
+    patience_s: float = Field(
+        600, ge=0, description="for an endpoint that is away while a job is watched"
+    )

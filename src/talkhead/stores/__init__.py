@@ -4,11 +4,11 @@ A key is the whole name inside the bucket or folder. The operator's prefix is pa
 that `deliver` makes; a store adds nothing, so that a result's key works in a `store:` reference.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Tick = Callable[[int, int], None]
 MAX_READ = 16 * 2**20  # bytes that `read` returns at most
@@ -20,6 +20,15 @@ class Link:
 
     url: str
     expires_at: datetime | None = None  # UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one object may be put from outside: a URL for PUT, and the headers for it."""
+
+    url: str
+    headers: Mapping[str, str]
+    expires_at: datetime  # UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +79,17 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close connections; the store can still be used, and opens new ones."""
+        ...
+
+
+@runtime_checkable
+class Receives(Protocol):
+    """A store to which others can send objects without its keys. Not every store is one."""
+
+    def slot(self, key: str, size: int, expires_s: int) -> Slot:
+        """Return where `size` bytes may be put as the object `key`.
+
+        The size is binding where the service can sign it; the time at most `expires_s`, or the
+        service's own.
+        """
         ...

@@ -21,13 +21,14 @@ from talkhead.media.address import parse_entry, parse_url, printable
 from talkhead.media.pinned import Watch, addresses
 from talkhead.request import Strict
 from talkhead.settings import S3
-from talkhead.stores import MAX_READ, Link, Tick
+from talkhead.stores import MAX_READ, Link, Slot, Tick
 from talkhead.stores.arriving import refuse_large, write
 from talkhead.stores.keys import check_key
 from talkhead.validation import validate
 
 PART = 16 * 2**20  # bytes; larger files go in parts of this size
 CHUNK = 2**20
+LARGEST_PUT = 5 * 10**9  # bytes, by S3's rule
 LONGEST_S = 7 * 86_400  # signatures of version 4 live no longer
 RESOLVE_S = 5.0
 DIGEST = "talkhead-sha256"  # in an object's metadata
@@ -160,16 +161,30 @@ class S3Store:
                 f"ask for 1 to {LONGEST_S} s, which is 7 days",
                 fields=["output.expires_s"],
             )
+        return Link(*self._signed("get_object", expires_s, {"Key": key}))
+
+    def slot(self, key: str, size: int, expires_s: int) -> Slot:
+        """Return a signed URL for a PUT of exactly `size` bytes: their number is signed too."""
+        if size > LARGEST_PUT:
+            raise TalkheadError(
+                Code.INPUT,
+                f"{size / 1e9:.1f} GB do not go into a bucket by one PUT",
+                f"at most {LARGEST_PUT / 1e9:.0f} GB",
+            )
+        mime = "application/octet-stream"  # what it is, its bytes say
+        params = {"Key": check_key(key), "ContentLength": size, "ContentType": mime}
+        url, until = self._signed("put_object", expires_s, params)
+        return Slot(url, {"Content-Type": mime}, until)
+
+    def _signed(self, call: str, expires_s: int, params: dict[str, Any]) -> tuple[str, datetime]:
         # signatures count from a whole second
         until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=expires_s)
         with _failures(Code.STORE, self.settings):
             signer = self._client(self.settings.public_endpoint or self.settings.endpoint)
-            url = signer.generate_presigned_url(
-                "get_object",
-                Params={"Bucket": self.settings.bucket, "Key": key},
-                ExpiresIn=expires_s,
+            url: str = signer.generate_presigned_url(
+                call, Params={"Bucket": self.settings.bucket, **params}, ExpiresIn=expires_s
             )
-        return Link(url, until)
+        return url, until
 
     def _headers(self, key: str, mime: str) -> dict[str, str]:
         shared = "public" if self.settings.public_base else "private"

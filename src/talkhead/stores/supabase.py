@@ -23,13 +23,14 @@ import httpx
 from talkhead.errors import Code, TalkheadError
 from talkhead.media.address import printable
 from talkhead.settings import Supabase
-from talkhead.stores import MAX_READ, Link, Tick
+from talkhead.stores import MAX_READ, Link, Slot, Tick
 from talkhead.stores.arriving import refuse_large, write
 from talkhead.stores.keys import check_key
 
 ATTEMPTS = 4
 DELAY_S = 0.25  # before the second attempt; twice that before each further one
 CHUNK = 2**20
+UPLOAD_S = 2 * 3600  # that a signed upload works, by the service's own rule
 LARGEST_TALE = 2**16  # bytes that an error or a small answer may have
 DIGEST = "talkhead-sha256"  # in an object's metadata
 _TAKEN = re.compile(r"[\w/!.*'() &$@=;:+,?-]+", re.ASCII)  # what the service allows in a key
@@ -188,10 +189,27 @@ class SupabaseStore:
                 raise TalkheadError(
                     Code.STORE, f"{key} is no longer in the store", "send the job under a new key"
                 )
-            signed = _object(answer).get("signedURL")
+            return Link(self._signed(answer, "signedURL"), until)
+
+    def slot(self, key: str, size: int, expires_s: int) -> Slot:  # noqa: ARG002 (see below)
+        """Return a signed URL for a PUT.
+
+        The service signs neither a size nor a time of ours: the bucket's own limit of sizes
+        holds, and the URL works for two hours, once.
+        """
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=UPLOAD_S)
+        path = self._path("object/upload/sign", key)
+        with self._asked("POST", path, Code.STORE, json={}) as answer:
+            if answer is None:
+                raise TalkheadError(Code.STORE, "Supabase Storage: no signed URL came", HINTS[404])
+            url = self._signed(answer, "url")
+        return Slot(url, {"Content-Type": "application/octet-stream"}, until)
+
+    def _signed(self, answer: httpx.Response, name: str) -> str:
+        signed = _object(answer).get(name)
         if not isinstance(signed, str) or not signed.startswith("/"):
             raise TalkheadError(Code.STORE, "Supabase Storage: no signed URL came", HINTS[404])
-        return Link(f"{self._base}{signed}", until)
+        return f"{self._base}{signed}"
 
     def _public(self, key: str) -> str:
         path = self._path("object/public", key)

@@ -250,6 +250,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "speak": {"action": "speak", "text": "Hi"},
     "health": {"action": "health"},
     "capabilities": {"action": "capabilities"},
+    "uploads": {"action": "uploads", "files": [{"name": "a.mp4", "bytes": 9}]},
 }
 PLACES = sorted(
     {(action, path) for action, model in request.ACTIONS.items() for path in string_fields(model)},

@@ -18,6 +18,29 @@ def said(**given: object) -> Said:
     return Said(**{**values, **given})  # type: ignore[arg-type]
 
 
+def test_a_request_may_come_with_what_is_the_platforms(tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps({"input": {"action": "health"}, "policy": {"ttl": 1}}))
+    assert words.load_body(file) == ({"action": "health"}, {"policy": {"ttl": 1}})
+    file.write_text(json.dumps({"action": "health"}))
+    assert words.load_body(file) == ({"action": "health"}, {})
+    assert words.load_body(None) == ({}, {})
+    file.write_text(json.dumps({"input": {}, "payload": {}}))
+    with pytest.raises(TalkheadError, match="'payload' beside `input`"):
+        words.load_body(file)
+
+
+def test_what_is_not_given_leaves_no_trace() -> None:
+    payload: words.Payload = {"workflow": {}}
+    words.merge(payload, {"engine": None, "sampling": {"seed": None}, "output": {"score": None}})
+    assert payload == {"workflow": {}}
+    words.merge(payload, {"sampling": {"seed": 0}})
+    assert payload["sampling"] == {"seed": 0}
+    assert not NOTHING.given
+    assert said(text="").given
+    assert said(boxes=["1,2,3,4"]).given
+
+
 def test_recordings_become_speakers_with_absolute_paths() -> None:
     payload: words.Payload = {}
     words.talk(payload, "me.png", said(recordings=["a.wav", "library:b.flac"]))

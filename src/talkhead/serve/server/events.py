@@ -1,5 +1,6 @@
 """A job as it goes on: RunPod's /stream, and the same as server-sent events."""
 
+import asyncio
 import json
 import time
 from collections import OrderedDict
@@ -46,8 +47,11 @@ class Streams:
 
 
 async def events(dispatcher: Dispatcher, job_id: str) -> AsyncIterator[str]:
-    """Yield server-sent events of a job until its end: `status`, `progress`, at last `end`."""
-    seen, told = 0, ""
+    """Yield server-sent events of a job until its end: `status`, `progress`, at last `end`.
+
+    A job that waits has a new `status` whenever its place in the queue is another.
+    """
+    seen, told = 0, dict[str, Any]()
     while not dispatcher.leaving:
         turn = dispatcher.turn
         entry = await _entry(dispatcher, job_id)
@@ -55,9 +59,13 @@ async def events(dispatcher: Dispatcher, job_id: str) -> AsyncIterator[str]:
         if entry.status in FINAL:
             yield event("end", wire.status(entry, None))
             return
-        if entry.status != told:
-            told = entry.status
-            yield event("status", wire.status(entry, live))
+        ahead = None
+        if entry.status == "IN_QUEUE":
+            ahead = await asyncio.to_thread(dispatcher.queue.ahead, job_id)
+        status = wire.status(entry, None, ahead)
+        if status != told:
+            told = status
+            yield event("status", status)
         if live is not None and live.number > seen and live.progress is not None:
             seen = live.number
             yield event("progress", live.progress)

@@ -15,7 +15,7 @@ from talkhead.serve.server import wire
 from talkhead.serve.server.refusals import refused
 
 LIMITS = {"run": 10 * 10**6, "runsync": 20 * 10**6}  # bytes of a request, as RunPod has it
-QUICK = ("health", "capabilities", "speak")
+QUICK = ("health", "capabilities", "uploads", "speak")
 LOW = -50  # priority of what RunPod's policy calls low
 KEPT = ("input", "policy", "s3Config")
 DAY_MS = 86_400_000

@@ -5,7 +5,11 @@ from typing import Any
 from talkhead.serve.dispatch import Live, failure
 from talkhead.serve.queue import Entry
 
-ASIDE = ("health", "capabilities")  # with plans: questions, which the history does not list
+ASIDE = (
+    "health",
+    "capabilities",
+    "uploads",
+)  # with plans: questions, which the history does not list
 SHORT = 200  # characters of a data: URI or another long text in a request that is shown
 
 Body = dict[str, Any]

@@ -38,8 +38,8 @@ class Site:
     def open(self, place: Mapping[str, str] | None) -> Client:
         """Return a client of the user's own server and key, where set, or of the page's."""
         if self.choose and place and place.get("base"):
-            return Client(place["base"], place.get("key") or None, patience_s=FIRST_S)
-        return Client(self.base, self.token, patience_s=FIRST_S)
+            return _client(place["base"], place.get("key") or None)
+        return _client(self.base, self.token)
 
     def refer(self, client: Client, file: Mapping[str, Any]) -> str:
         """Return the reference of a file that was dropped into the page, sending it once."""
@@ -89,6 +89,11 @@ class Site:
             if file.is_file() and time.time() - file.stat().st_mtime > KEPT_S:
                 file.unlink(missing_ok=True)
         return self.folder
+
+
+def _client(base: str, token: str | None) -> Client:
+    # what fails is told at once, with a button that tries again
+    return Client(base, token, patience_s=FIRST_S, repeats=False)
 
 
 def local(file: Path | str) -> str:
