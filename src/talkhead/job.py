@@ -26,6 +26,7 @@ from talkhead import (
     lease,
     prepare,
     rendering,
+    streaming,
     survey,
     view,
 )
@@ -78,7 +79,7 @@ def run(
     settings = runtime.settings
     given_up = None  # the job that this run leaves to be resumed: it is no later run's rubbish yet
     with naming(None):
-        deliver.refuse_unserved(request.output, runtime)
+        deliver.refuse_unserved(request, runtime)
         try:
             with jobs.scratch(settings.jobs) as scratch:
                 reporter.keep_alive(partial(lease.renew, scratch))
@@ -117,28 +118,31 @@ def render(request: Talk, context: Context) -> Result:
             prepared = prepare.prepared(work, sounds, request.sampling.seed or 0, folder, context)
             rendering.write_sound(work, sounds, folder, reporter)
         resumed = len(folder.segments)
-        with stage("render"):
-            rendering.render_segments(work, prepared, folder, reporter)
-        with stage("assemble"):
-            ready = rendering.assemble(work, folder)
-        with stage("check"):
-            ready, score = rendering.check(work, ready, folder, reporter)
-        with stage("store"):
-            result = Result(
-                action=request.action,
-                version=__version__,
-                job_id=job_id,
-                request_digest=identity.asked,
-                sent_digest=sent,
-                engine=work.plan.engine,
-                seed=request.sampling.seed,
-                plan=survey.report(work),
-                segments=Resumed(total=len(work.plan.segments), resumed=resumed),
-                seconds=dict(reporter.seconds),
-                warnings=(*survey.notices(work), *prepare.notices(prepared), *resumption(folder)),
-                score=score,
-            )
-            result = deliver.deliver(result, ready, request.output, context.runtime)
+        notices = (*survey.notices(work), *prepare.notices(prepared))
+        with streaming.beside(work, folder, job_id, identity.asked, context) as stream:
+            with stage("render"):
+                rendering.render_segments(work, prepared, folder, reporter, stream.committed)
+            with stage("assemble"):
+                ready = rendering.assemble(work, folder)
+            with stage("check"):
+                ready, score = rendering.check(work, ready, folder, reporter)
+            with stage("store"):
+                streamed = stream.whole(reporter.tick)
+                result = Result(
+                    action=request.action,
+                    version=__version__,
+                    job_id=job_id,
+                    request_digest=identity.asked,
+                    sent_digest=sent,
+                    engine=work.plan.engine,
+                    seed=request.sampling.seed,
+                    plan=survey.report(work),
+                    segments=Resumed(total=len(work.plan.segments), resumed=resumed),
+                    seconds=dict(reporter.seconds),
+                    warnings=(*notices, *resumption(folder), *stream.notices()),
+                    score=score,
+                )
+                result = deliver.deliver(result, ready, request.output, context.runtime, streamed)
         folder.remove()
     return result.model_copy(update={"seconds": dict(reporter.seconds)})
 

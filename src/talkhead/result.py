@@ -35,6 +35,8 @@ class Progress:
     eta_s: float | None = None  # seconds left, an estimate; of all items in a batch
     item: int = 0  # of a batch: which one is under way, from 1
     items: int = 0
+    stream_url: str | None = None  # of the playlist, where the video can be watched already
+    stream_s: float = 0.0  # seconds of it that can
 
 
 class Notice(Strict):
@@ -78,7 +80,9 @@ class PlanReport(Strict):
 class Made(Strict):
     """One file that came out of a job."""
 
-    kind: Literal["video", "thumbnail", "audio", "image", "file"] = Field(description="what it is")
+    kind: Literal["video", "thumbnail", "audio", "image", "file", "stream"] = Field(
+        description="what it is; stream: an HLS playlist of the same video"
+    )
     key: str = Field(description="its name in the store")
     url: str | None = Field(None, description="a link, where asked for")
     expires_at: str | None = Field(None, description="of the URL; ISO 8601, UTC")

@@ -40,6 +40,10 @@ class Worker(Strict):
     )
     warm_up_s: float = Field(900, gt=0, description="for that, beside start_s")
     check_s: float = Field(30, gt=0, description="for each fitness check")
+    generator: bool = Field(
+        False,
+        description="on RunPod: a generator handler; its output is a list that ends in the answer",
+    )
     plans_only: bool = Field(
         False, description="another process renders: plans count all of the GPU's memory as free"
     )

@@ -4,7 +4,7 @@ A key is the whole name inside the bucket or folder. The operator's prefix is pa
 that `deliver` makes; a store adds nothing, so that a result's key works in a `store:` reference.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ class Store(Protocol):
     """Keeps files under keys. Safe to use from several threads."""
 
     offers: frozenset[str]  # kinds of URL it can make: signed, public
+    serves: bool  # whether a player can open those URLs, and names beside them
 
     def put(self, file: Path, key: str, *, mime: str, sha256: str, create: bool = False) -> bool:
         """Store file whole under key, replacing what was there; E_UPLOAD where it cannot.
@@ -66,6 +67,10 @@ class Store(Protocol):
 
     def link(self, key: str, kind: str, expires_s: int) -> Link:
         """Return a URL of one of the kinds in `offers`."""
+        ...
+
+    def links(self, keys: Sequence[str], kind: str, expires_s: int) -> list[Link]:
+        """Return what `link` does for each key, in as few calls as the service allows."""
         ...
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """No storage: what is small travels in the answer, and a folder remembers finished jobs."""
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +20,7 @@ class InlineStore:
     """
 
     offers = frozenset({"signed"})
+    serves = False
 
     def __init__(self, settings: Inline) -> None:
         self._folder = LocalStore(settings.root)
@@ -60,6 +62,10 @@ class InlineStore:
         self._refuse_large(path)
         content = base64.b64encode(path.read_bytes()).decode()
         return Link(f"data:{mime_of(key)};base64,{content}")
+
+    def links(self, keys: Sequence[str], kind: str, expires_s: int) -> list[Link]:
+        """Return each object as a data: URI."""
+        return [self.link(key, kind, expires_s) for key in keys]
 
     def close(self) -> None:
         """Do nothing: a folder has no connections."""
