@@ -176,6 +176,7 @@ class FileSet:
     """
 
     offers = frozenset({"signed"})
+    serves = False
 
     def __init__(self, folder: Path, batch_id: str, stems: Sequence[str]) -> None:
         self.folder = folder
@@ -228,6 +229,10 @@ class FileSet:
     def link(self, key: str, kind: str, expires_s: int) -> Link:  # noqa: ARG002 (paths stay)
         """Return a file: URL."""
         return Link(self.path(key).absolute().as_uri())
+
+    def links(self, keys: Sequence[str], kind: str, expires_s: int) -> list[Link]:
+        """Return a URL for each key."""
+        return [self.link(key, kind, expires_s) for key in keys]
 
     def close(self) -> None:
         """Do nothing: a folder has no connections."""
