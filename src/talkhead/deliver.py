@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from PIL import Image
 from pydantic import ValidationError
 
-from talkhead import __version__, survey
+from talkhead import __version__, playlists, survey
 from talkhead.errors import Code, TalkheadError
 from talkhead.folder import digest, file_digest
 from talkhead.intake import Context
@@ -19,7 +20,7 @@ from talkhead.media.face import annotate
 from talkhead.request import Job, Output
 from talkhead.result import Made, Notice, Result, cost_of
 from talkhead.runtime import Runtime
-from talkhead.stores import Shelf
+from talkhead.stores import Link, Shelf, gone
 from talkhead.stores.keys import safe_part
 from talkhead.stores.mimes import mime_of
 from talkhead.survey import Work
@@ -38,8 +39,9 @@ class Ready:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def refuse_unserved(output: Output, runtime: Runtime) -> None:
+def refuse_unserved(request: Job, runtime: Runtime) -> None:
     """Raise E_UNSUPPORTED for ways of delivery that nothing here serves, before any work."""
+    output = request.output
     shelf = runtime.shelf(output.store)
     if output.url in ("signed", "public") and output.url not in shelf.store.offers:
         raise TalkheadError(
@@ -48,18 +50,22 @@ def refuse_unserved(output: Output, runtime: Runtime) -> None:
             f"it makes: {', '.join(sorted(shelf.store.offers))}",
             fields=["output.url"],
         )
-    if output.stream:
+    if output.stream and (lack := _unstreamed(request, shelf)):
         raise TalkheadError(
-            Code.UNSUPPORTED,
-            "output.stream: not available in this version",
-            "the video comes as one file at the end",
-            fields=["output.stream"],
+            Code.UNSUPPORTED, f"output.stream: {lack[0]}", lack[1], fields=["output.stream"]
         )
 
 
-def deliver(result: Result, ready: Sequence[Ready], output: Output, runtime: Runtime) -> Result:
+def deliver(
+    result: Result,
+    ready: Sequence[Ready],
+    output: Output,
+    runtime: Runtime,
+    stored: Sequence[Made] = (),
+) -> Result:
     """Store the files and then the result itself; return it with URLs.
 
+    `stored` is what the store holds already.
     Where another run of the same job was quicker, its result is the answer. Another job under the
     same key is refused before it has replaced anything.
     """
@@ -71,7 +77,7 @@ def deliver(result: Result, ready: Sequence[Ready], output: Output, runtime: Run
     if not runtime.local_paths:  # a command line has its job folder's lock
         _claim(scratch, key_of(shelf.prefix, output, job_id, CLAIM), request_digest, shelf)
     made = tuple(_put(item, job_id, output, shelf) for item in ready)
-    result = result.model_copy(update={"outputs": made})
+    result = result.model_copy(update={"outputs": (*made, *stored)})
     scratch.write_text(result.model_dump_json(indent=2))
     key = key_of(shelf.prefix, output, job_id, RECORD)
     if not _store(scratch, key, shelf, create=True):
@@ -85,7 +91,7 @@ def deliver(result: Result, ready: Sequence[Ready], output: Output, runtime: Run
 def claim(
     job_id: str, request_digest: str, output: Output, runtime: Runtime, scratch: Path
 ) -> None:
-    """Make a batch's keys its own before it begins, or raise where they are another job's."""
+    """Make a job's keys its own before it begins, or raise where they are another job's."""
     shelf = runtime.shelf(output.store)
     if not runtime.local_paths:  # a command line has its job folder's lock
         _claim(scratch / CLAIM, key_of(shelf.prefix, output, job_id, CLAIM), request_digest, shelf)
@@ -187,9 +193,7 @@ def with_links(
     local = (files or {}).get(main.key)
     content = local.read_bytes() if local else shelf.store.read(main.key)
     if content is None:
-        raise TalkheadError(
-            Code.STORE, f"{main.key} is no longer in the store", "send the job under a new key"
-        )
+        raise gone(main.key)
     main = main.model_copy(update={"data": base64.b64encode(content).decode()})
     return result.model_copy(update={"outputs": (main, *made[1:])})
 
@@ -251,6 +255,7 @@ def _answered(result: Result, output: Output, runtime: Runtime) -> Result:
         for name, missing in (
             ("thumbnail", output.thumbnail and result.engine and "thumbnail" not in kinds),
             ("score", output.score and result.score is None),
+            ("stream", output.stream and "stream" not in kinds),
         )
         if missing
     ]
@@ -263,17 +268,48 @@ def _answered(result: Result, output: Output, runtime: Runtime) -> Result:
     return with_links(result, output, runtime)
 
 
+def kind_of_url(output: Output, shelf: Shelf) -> str:
+    """Return which of the kinds of URL that a store offers a request means."""
+    if output.url != "auto":
+        return output.url
+    return "public" if "public" in shelf.store.offers else "signed"
+
+
 def _linked(item: Made, output: Output, shelf: Shelf) -> Made:
     if output.url == "none":
         return item
-    kind = output.url
-    if kind == "auto":
-        kind = "public" if "public" in shelf.store.offers else "signed"
+    kind = kind_of_url(output, shelf)
     link = shelf.store.link(item.key, kind, output.expires_s)
+    if item.kind == "stream" and link.expires_at is not None:
+        item, link = _signed_anew(item, kind, output, shelf)
     until = (
         link.expires_at.astimezone(UTC).isoformat(timespec="seconds") if link.expires_at else None
     )
     return item.model_copy(update={"url": link.url, "expires_at": until})
+
+
+def _signed_anew(item: Made, kind: str, output: Output, shelf: Shelf) -> tuple[Made, Link]:
+    """Store a stream's playlist with links that work from now on."""
+    text = playlists.stored(shelf.store, item.key)
+    if not playlists.names(text):
+        raise gone(item.key)
+    with tempfile.TemporaryDirectory(prefix="talkhead-") as scratch:
+        found = playlists.publish(text, item.key, shelf, kind, output.expires_s, Path(scratch))
+    return item.model_copy(update={"bytes": found.bytes, "sha256": found.sha256}), found.link
+
+
+def _unstreamed(request: Job, shelf: Shelf) -> tuple[str, str] | None:
+    """Return why a video cannot be watched while it is made, and what to do about it."""
+    if request.action != "talk":
+        return f"{request.action} makes no video in parts", "leave it out; it goes with talk"
+    if request.output.url == "none":
+        return "a player needs links, and url is none", "leave output.url out"
+    if not shelf.store.serves:
+        return (
+            f"store {shelf.name!r} makes no URLs that a player could open",
+            "use `talkhead serve`, or a store of kind s3 or supabase; of kind local with its base",
+        )
+    return None
 
 
 def _put(item: Ready, job_id: str, output: Output, shelf: Shelf) -> Made:

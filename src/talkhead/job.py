@@ -26,6 +26,7 @@ from talkhead import (
     lease,
     prepare,
     rendering,
+    streaming,
     survey,
     uploads,
     view,
@@ -82,7 +83,7 @@ def run(
     settings = runtime.settings
     given_up = None  # the job that this run leaves to be resumed: it is no later run's rubbish yet
     with naming(None):
-        deliver.refuse_unserved(request.output, runtime)
+        deliver.refuse_unserved(request, runtime)
         try:
             with jobs.scratch(settings.jobs) as scratch:
                 reporter.keep_alive(partial(lease.renew, scratch))
@@ -121,31 +122,33 @@ def render(request: Talk, context: Context) -> Result:
             late = _late(work, folder, context)
             prepared = prepare.prepared(work, sounds, request.sampling.seed or 0, folder, context)
             rendering.write_sound(work, sounds, folder, reporter)
-        told = (*late, *prepare.notices(prepared))
         resumed = len(folder.segments)
-        with stage("render"):
-            rendering.render_segments(work, prepared, folder, reporter)
-        with stage("assemble"):
-            ready = rendering.assemble(work, folder)
-        with stage("check"):
-            ready, score = rendering.check(work, ready, folder, reporter)
-        with stage("store"):
-            result = Result(
-                action=request.action,
-                version=__version__,
-                job_id=job_id,
-                request_digest=identity.asked,
-                sent_digest=sent,
-                engine=work.plan.engine,
-                seed=request.sampling.seed,
-                plan=survey.report(work),
-                segments=Resumed(total=len(work.plan.segments), resumed=resumed),
-                seconds=dict(reporter.seconds),
-                cost=_cost(context),
-                warnings=(*survey.notices(work), *told, *resumption(folder)),
-                score=score,
-            )
-            result = deliver.deliver(result, ready, request.output, context.runtime)
+        notices = (*survey.notices(work), *late, *prepare.notices(prepared))
+        with streaming.beside(work, folder, job_id, identity.asked, context) as stream:
+            with stage("render"):
+                rendering.render_segments(work, prepared, folder, reporter, stream.committed)
+            with stage("assemble"):
+                ready = rendering.assemble(work, folder)
+            with stage("check"):
+                ready, score = rendering.check(work, ready, folder, reporter)
+            with stage("store"):
+                streamed = stream.whole(reporter.tick)
+                result = Result(
+                    action=request.action,
+                    version=__version__,
+                    job_id=job_id,
+                    request_digest=identity.asked,
+                    sent_digest=sent,
+                    engine=work.plan.engine,
+                    seed=request.sampling.seed,
+                    plan=survey.report(work),
+                    segments=Resumed(total=len(work.plan.segments), resumed=resumed),
+                    seconds=dict(reporter.seconds),
+                    cost=_cost(context),
+                    warnings=(*notices, *resumption(folder), *stream.notices()),
+                    score=score,
+                )
+                result = deliver.deliver(result, ready, request.output, context.runtime, streamed)
         folder.remove()
     return _timed(result, context)
 

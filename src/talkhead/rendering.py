@@ -1,6 +1,6 @@
 """Frames to a finished file: segments are encoded while the next frames are made, then joined."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -27,18 +27,23 @@ SOUNDTRACK = "soundtrack.m4a"  # written before the first frame, so that a part 
 
 
 def render_segments(
-    work: Work, prepared: Mapping[str, Any], folder: Folder, reporter: Reporter
+    work: Work,
+    prepared: Mapping[str, Any],
+    folder: Folder,
+    reporter: Reporter,
+    committed: Callable[[], None] = lambda: None,
 ) -> None:
     """Make and commit every segment that the folder does not hold yet.
 
-    The engine works on this thread; encoding and committing run on another, a few chunks behind.
+    The engine works on this thread; encoding and committing run on another, a few chunks behind,
+    which calls `committed` after each segment.
     """
     plan = work.plan
     done = sum(segment.frames for segment in folder.segments)
     reporter.resumed(len(folder.segments), done)
     if done < plan.frames:
         items = work.engine.generate(prepared, plan, reporter.tick, folder.state)
-        segments.pump(items, partial(_commit_all, work, folder, reporter))
+        segments.pump(items, partial(_commit_all, work, folder, reporter, committed))
     done = sum(segment.frames for segment in folder.segments)
     if done != plan.frames:
         raise TalkheadError(
@@ -134,7 +139,9 @@ def _source(work: Work) -> DigitalSource:
     return DigitalSource.GENERATED if work.engine.spec.weights else DigitalSource.ANIMATED
 
 
-def _commit_all(work: Work, folder: Folder, reporter: Reporter, items: Items) -> None:
+def _commit_all(
+    work: Work, folder: Folder, reporter: Reporter, committed: Callable[[], None], items: Items
+) -> None:
     """Encode chunks into the planned segments and commit each as soon as it is whole."""
     width, height = work.view.size
     for planned in work.plan.segments[len(folder.segments) :]:
@@ -146,6 +153,7 @@ def _commit_all(work: Work, folder: Folder, reporter: Reporter, items: Items) ->
             return  # the engine ended early; the caller counts
         folder.commit_segment(file, run.frames, run.state)
         reporter.committed(len(folder.segments))
+        committed()
 
 
 class _Run:

@@ -33,6 +33,7 @@ class Reporter:
         self._planned: float | None = None
         self._late: str | None = None
         self._segments = (0, 0)
+        self._stream: tuple[str | None, float] = (None, 0.0)
         self._reused = 0  # ticks of this stage that an earlier run had done
         self._renew: list[Callable[[], None]] = []
         self._renewed = self._began
@@ -89,6 +90,10 @@ class Reporter:
         """Note how many segments are safe."""
         self._segments = (segments, self._segments[1])
 
+    def streaming(self, url: str, seconds: float) -> None:
+        """Note where the video can be watched already, and how much of it."""
+        self._stream = (url, round(seconds, 3))
+
     def tick(self, done: int, total: int) -> None:
         """Report done of total of this stage; raise E_CANCELLED or E_TIMEOUT where it is time."""
         if self._cancel is not None and self._cancel.is_set():
@@ -122,6 +127,8 @@ class Reporter:
                     segments=self._segments[1],
                     eta_s=self._eta(done, total),
                     late=self._late,
+                    stream_url=self._stream[0],
+                    stream_s=self._stream[1],
                 )
             )
 

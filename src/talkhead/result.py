@@ -36,6 +36,8 @@ class Progress:
     item: int = 0  # of a batch: which one is under way, from 1
     items: int = 0
     late: str | None = None  # that the estimate passes the deadline, in words
+    stream_url: str | None = None  # of the playlist, where the video can be watched already
+    stream_s: float = 0.0  # seconds of it that can
 
 
 class Notice(Strict):
@@ -79,7 +81,9 @@ class PlanReport(Strict):
 class Made(Strict):
     """One file that came out of a job."""
 
-    kind: Literal["video", "thumbnail", "audio", "image", "file"] = Field(description="what it is")
+    kind: Literal["video", "thumbnail", "audio", "image", "file", "stream"] = Field(
+        description="what it is; stream: an HLS playlist of the same video"
+    )
     key: str = Field(description="its name in the store")
     url: str | None = Field(None, description="a link, where asked for")
     expires_at: str | None = Field(None, description="of the URL; ISO 8601, UTC")

@@ -210,6 +210,21 @@ def test_links_lead_to_the_bytes(store: Store, tmp_path: Path) -> None:
         assert abs(link.expires_at - before - timedelta(seconds=60)) < timedelta(seconds=10)
 
 
+def test_many_links(store: Store, tmp_path: Path) -> None:
+    keys = [f"many/{number} of (3).mp4" for number in range(3)]
+    for key in keys:
+        put(store, tmp_path, key, key.encode())
+    links = store.links(keys, "signed", 60)
+    for key, link in zip(keys, links, strict=True):
+        alone = store.link(key, "signed", 60)
+        assert (link.expires_at is None) == (alone.expires_at is None)
+        assert link.url.partition("?")[0] == alone.url.partition("?")[0]
+        if link.expires_at is not None:
+            assert store.serves
+            assert httpx.get(link.url).content == key.encode()
+    assert store.links([], "signed", 60) == []
+
+
 def test_bad_keys(store: Store, tmp_path: Path) -> None:
     calls: tuple[Callable[[str], object], ...] = (
         lambda key: put(store, tmp_path, key, b"x"),

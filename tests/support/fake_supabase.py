@@ -221,6 +221,8 @@ def _handler(fake: FakeSupabase) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
                              "exp": time.time() + 7200})  # fmt: skip
                 path = quote(f"/object/upload/sign/{fake.bucket}/{key}")
                 self.answer(200, json.dumps({"url": f"{path}?token={token}"}).encode())
+            elif kind == "sign" and not key:
+                self.sign(json.loads(body))
             elif key not in fake.objects:
                 self.error(ABSENT)
             elif self.command == "DELETE":
@@ -231,12 +233,25 @@ def _handler(fake: FakeSupabase) -> type[BaseHTTPRequestHandler]:  # noqa: C901 
                 told = {"name": key, "size": len(kept.content), "metadata": kept.beside}
                 self.answer(200, json.dumps(told).encode())
             elif kind == "sign":
-                until = time.time() + json.loads(body)["expiresIn"]
-                token = jwt({"url": f"{fake.bucket}/{key}", "exp": until})
-                path = quote(f"/object/sign/{fake.bucket}/{key}")
-                self.answer(200, json.dumps({"signedURL": f"{path}?token={token}"}).encode())
+                signed = self.signature(key, json.loads(body)["expiresIn"])
+                self.answer(200, json.dumps({"signedURL": signed}).encode())
             else:
                 self.give(key)
+
+        def signature(self, key: str, expires_s: float) -> str:
+            token = jwt({"url": f"{fake.bucket}/{key}", "exp": time.time() + expires_s})
+            return quote(f"/object/sign/{fake.bucket}/{key}") + f"?token={token}"
+
+        def sign(self, asked: dict[str, Any]) -> None:
+            """Sign many at once; what is not there has an error in the place of a signature."""
+            absent = "Either the object does not exist or you do not have access to it"
+            found = [
+                {"error": None, "path": key, "signedURL": self.signature(key, asked["expiresIn"])}
+                if key in fake.objects
+                else {"error": absent, "path": key, "signedURL": None}
+                for key in asked["paths"]
+            ]
+            self.answer(200, json.dumps(found).encode())
 
         def give(self, key: str) -> None:
             kept = fake.objects.get(key)

@@ -35,7 +35,7 @@ class Ground:
         seven_seconds(self.volume)
         self.env = {
             **os.environ,
-            "PYTHONPATH": str(TESTS),
+            "PYTHONPATH": f"{TESTS.parent / 'src'}:{TESTS}",
             "TMPDIR": str(self.temp),
             "TALKHEAD_ENGINE": "testcard",
             "TALKHEAD_ENGINES": json.dumps(ENGINES),

@@ -225,7 +225,7 @@ class Output(Strict):
         86_400, description="how long a signed link works, seconds"
     )
     thumbnail: bool = Field(True, description="a JPEG beside the video")
-    stream: bool = Field(False, description="parts of the video while it is made")
+    stream: bool = Field(False, description="HLS while it is made; its URL is in progress")
     inline: bool = Field(False, description="the file itself in the answer, as base64, where small")
     score: bool = Field(False, description="measure lip sync on the finished video")
     faces: bool = Field(False, description="with dry_run: a picture of the faces found")

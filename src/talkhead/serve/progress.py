@@ -5,7 +5,7 @@ leave a finished job in progress for ever. This one owns the order.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from talkhead.result import Progress
@@ -29,7 +29,38 @@ def payload(progress: Progress) -> dict[str, Any]:
         shown["eta_s"] = progress.eta_s
     if progress.late is not None:
         shown["late"] = progress.late
+    if progress.stream_url is not None:
+        shown["stream"] = {"url": progress.stream_url, "seconds": progress.stream_s}
     return shown
+
+
+class News:
+    """One job's progress for those who keep all of it: a few hundred steps, however long it runs.
+
+    A step counts where stage or half percent have changed, or the stream has come.
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Any] | None = None
+        self._last: tuple[Any, ...] = ()
+        self._wake = asyncio.Event()
+
+    def __call__(self, progress: Progress) -> None:
+        """Take progress; never blocks."""
+        step = (progress.stage, int(2 * progress.pct), progress.stream_url is None)
+        if step != self._last:
+            self._last, self._newest = step, payload(progress)
+            self._wake.set()
+
+    async def until(self, work: "asyncio.Task[Any]") -> AsyncIterator[dict[str, Any]]:
+        """Yield what is new, the newest only, until the work has ended."""
+        work.add_done_callback(lambda _: self._wake.set())
+        while not work.done():
+            await self._wake.wait()
+            self._wake.clear()
+            newest, self._newest = self._newest, None
+            if newest is not None:
+                yield newest
 
 
 class Sender:

@@ -18,7 +18,7 @@ def result(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the result in a status body of a job that has ended, or raise the job's error."""
     if body.get("status") != "COMPLETED":
         raise failure(body)
-    output = body.get("output")
+    output = answer_of(body)
     if isinstance(output, dict) and isinstance(output.get("result"), dict):
         return dict(output["result"])
     if isinstance(output, dict) and "error" not in output:
@@ -26,6 +26,12 @@ def result(body: Mapping[str, Any]) -> dict[str, Any]:
     raise TalkheadError(
         Code.UNSUPPORTED, "the endpoint's answer is not talkhead's", "check the endpoint's address"
     )
+
+
+def answer_of(body: Mapping[str, Any]) -> Any:
+    """Return the output in a status body; of a generator handler's list the last, its answer."""
+    output = body.get("output")
+    return output[-1] if isinstance(output, list) and output else output
 
 
 def failure(body: Mapping[str, Any]) -> TalkheadError:

@@ -14,9 +14,10 @@ from runpod.serverless.modules import rp_http  # type: ignore[import-untyped]
 
 from talkhead import __version__
 from talkhead.errors import Code, TalkheadError
+from talkhead.result import Progress
 from talkhead.serve import fitness, logs, sdk
 from talkhead.serve.answering import Asked, answer
-from talkhead.serve.progress import DRAIN_S, Post, Sender
+from talkhead.serve.progress import DRAIN_S, News, Post, Sender
 from talkhead.serve.worker import Host, Order
 from talkhead.settings import Settings
 
@@ -31,7 +32,10 @@ def serve(settings: Settings, *, tied: bool = False) -> None:
     for check in fitness.checks(settings):
         runpod.serverless.register_fitness_check(check)
     sdk.attend(front.open, front.interrupt, tied=tied)
-    runpod.serverless.start({"handler": front.handle})
+    if settings.worker.generator:
+        runpod.serverless.start({"handler": front.stream, "return_aggregate_stream": True})
+    else:
+        runpod.serverless.start({"handler": front.handle})
 
 
 class Front:
@@ -49,10 +53,38 @@ class Front:
         When the job is stopped, this ends only after the host is free again, since the SDK takes
         the next job as soon as it does.
         """
+        return await self._done(job, lambda _: None)
+
+    async def stream(self, job: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Yield a job's progress now and then, and its answer last. The SDK's generator handler.
+
+        The SDK takes the error alone of a job that failed. It leaves a generator behind where it
+        is stopped while it posts what came, so the job hangs on the SDK's own task.
+        """
+        news = News()
+        work = asyncio.create_task(self._done(job, news))
+        owner = asyncio.current_task()
+        if owner is not None:
+            owner.add_done_callback(lambda _: work.cancel())
+        try:
+            async for shown in news.until(work):
+                yield shown
+            answered = await work
+            yield {"error": answered["error"]} if "error" in answered else answered
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+
+    async def _done(self, job: dict[str, Any], told: Callable[[Progress], None]) -> dict[str, Any]:
         asked = Asked(job["id"], job.get("input"), job.get("s3Config"))
         sender = Sender(self._post_of(asked.id), self._unheard(asked.id))
+
+        def tell(progress: Progress) -> None:
+            sender(progress)
+            told(progress)
+
         try:
-            answered = await answer(asked, self._host, self._settings, sender)
+            answered = await answer(asked, self._host, self._settings, tell)
         finally:
             await sender.drain(self._drain_s)
         if answered.error is None:

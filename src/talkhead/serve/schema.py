@@ -199,9 +199,9 @@ def _progress() -> Schema:
             "eta_s": {"type": "number", "minimum": 0, "description": "seconds left, a guess"},
             "item": {**whole, "description": "of a batch, the one under way; the first is 1"},
             "items": {**whole, "description": "of a batch, in all"},
-            "partial": {
+            "stream": {
                 "type": "object",
-                "description": "what of the video can be watched already",
+                "description": "with output.stream: an HLS playlist, and how much of it is there",
                 "properties": {"url": {"type": "string"}, "seconds": {"type": "number"}},
             },
         },

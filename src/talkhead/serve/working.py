@@ -19,6 +19,7 @@ from talkhead import registry, settings
 from talkhead.errors import EXIT_CODES, Code, TalkheadError
 from talkhead.serve import fitness, logs
 from talkhead.serve.console import as_json
+from talkhead.serve.replies import answer_of
 from talkhead.settings import Settings
 
 STOP_S = 15.0  # for a worker of our own to end, then SIGKILL
@@ -249,7 +250,7 @@ def _bad(message: str) -> TalkheadError:
 
 def _answer(output: Any, error: str | None) -> dict[str, Any]:
     if error is None:
-        return dict(output)
+        return dict(answer_of({"output": output}))
     return {**(output if isinstance(output, dict) else {}), "error": _told(error)}
 
 

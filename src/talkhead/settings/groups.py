@@ -47,6 +47,10 @@ class Worker(Strict):
         description="of jobs that bring none: on RunPod a little less than the endpoint's "
         "execution timeout, which workers are not told",
     )
+    generator: bool = Field(
+        False,
+        description="on RunPod: a generator handler; its output is a list that ends in the answer",
+    )
     plans_only: bool = Field(
         False, description="another process renders: plans count all of the GPU's memory as free"
     )

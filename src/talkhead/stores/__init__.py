@@ -4,11 +4,13 @@ A key is the whole name inside the bucket or folder. The operator's prefix is pa
 that `deliver` makes; a store adds nothing, so that a result's key works in a `store:` reference.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+from talkhead.errors import Code, TalkheadError
 
 Tick = Callable[[int, int], None]
 MAX_READ = 16 * 2**20  # bytes that `read` returns at most
@@ -44,6 +46,7 @@ class Store(Protocol):
     """Keeps files under keys. Safe to use from several threads."""
 
     offers: frozenset[str]  # kinds of URL it can make: signed, public
+    serves: bool  # whether a player can open those URLs, and names beside them
 
     def put(self, file: Path, key: str, *, mime: str, sha256: str, create: bool = False) -> bool:
         """Store file whole under key, replacing what was there; E_UPLOAD where it cannot.
@@ -77,6 +80,10 @@ class Store(Protocol):
         """Return a URL of one of the kinds in `offers`."""
         ...
 
+    def links(self, keys: Sequence[str], kind: str, expires_s: int) -> list[Link]:
+        """Return what `link` does for each key, in as few calls as the service allows."""
+        ...
+
     def close(self) -> None:
         """Close connections; the store can still be used, and opens new ones."""
         ...
@@ -93,3 +100,9 @@ class Receives(Protocol):
         service's own.
         """
         ...
+
+
+def gone(key: str) -> TalkheadError:
+    """Return the error of an object that was there and is not any more."""
+    message = f"{key} is no longer in the store"
+    return TalkheadError(Code.STORE, message, "send the job under a new key")

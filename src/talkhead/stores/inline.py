@@ -1,12 +1,13 @@
 """No storage: what is small travels in the answer, and a folder remembers finished jobs."""
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from talkhead.errors import Code, TalkheadError
 from talkhead.settings import Inline
-from talkhead.stores import Link, Tick
+from talkhead.stores import Link, Tick, gone
 from talkhead.stores.local import LocalStore
 from talkhead.stores.mimes import mime_of
 
@@ -19,6 +20,7 @@ class InlineStore:
     """
 
     offers = frozenset({"signed"})
+    serves = False
 
     def __init__(self, settings: Inline) -> None:
         self._folder = LocalStore(settings.root)
@@ -54,12 +56,14 @@ class InlineStore:
         """Return the object itself as a data: URI, or raise E_UPLOAD where it is gone."""
         path = self._folder.path(key)
         if not path.is_file():
-            raise TalkheadError(
-                Code.STORE, f"{key} is no longer in the store", "send the job under a new key"
-            )
+            raise gone(key)
         self._refuse_large(path)
         content = base64.b64encode(path.read_bytes()).decode()
         return Link(f"data:{mime_of(key)};base64,{content}")
+
+    def links(self, keys: Sequence[str], kind: str, expires_s: int) -> list[Link]:
+        """Return each object as a data: URI."""
+        return [self.link(key, kind, expires_s) for key in keys]
 
     def close(self) -> None:
         """Do nothing: a folder has no connections."""

@@ -33,6 +33,7 @@ class LocalStore:
     def __init__(self, root: Path, base: str | None = None) -> None:
         self.root = root
         self.base = base  # of the URLs under which something serves the folder
+        self.serves = base is not None
 
     @classmethod
     def open(cls, settings: Local) -> Self:
@@ -101,6 +102,10 @@ class LocalStore:
             return Link(f"{self.base.rstrip('/')}/{quote(key)}")
         return Link(self.path(key).absolute().as_uri())
 
+    def links(self, keys: Sequence[str], kind: str, expires_s: int) -> list[Link]:
+        """Return a URL for each key."""
+        return [self.link(key, kind, expires_s) for key in keys]
+
     def close(self) -> None:
         """Do nothing: a folder has no connections."""
 
@@ -112,6 +117,7 @@ class SingleFile:
     """
 
     offers = frozenset({"signed"})
+    serves = False
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -154,6 +160,10 @@ class SingleFile:
         """Return a file: URL."""
         return Link(self.path(key).absolute().as_uri())
 
+    def links(self, keys: Sequence[str], kind: str, expires_s: int) -> list[Link]:
+        """Return a URL for each key."""
+        return [self.link(key, kind, expires_s) for key in keys]
+
     def close(self) -> None:
         """Do nothing: a folder has no connections."""
 
@@ -166,6 +176,7 @@ class FileSet:
     """
 
     offers = frozenset({"signed"})
+    serves = False
 
     def __init__(self, folder: Path, batch_id: str, stems: Sequence[str]) -> None:
         self.folder = folder
@@ -218,6 +229,10 @@ class FileSet:
     def link(self, key: str, kind: str, expires_s: int) -> Link:  # noqa: ARG002 (paths stay)
         """Return a file: URL."""
         return Link(self.path(key).absolute().as_uri())
+
+    def links(self, keys: Sequence[str], kind: str, expires_s: int) -> list[Link]:
+        """Return a URL for each key."""
+        return [self.link(key, kind, expires_s) for key in keys]
 
     def close(self) -> None:
         """Do nothing: a folder has no connections."""

@@ -24,6 +24,7 @@ from talkhead.settings import S3
 from talkhead.stores import MAX_READ, Link, Slot, Tick
 from talkhead.stores.arriving import refuse_large, write
 from talkhead.stores.keys import check_key
+from talkhead.stores.mimes import kept
 from talkhead.validation import validate
 
 PART = 16 * 2**20  # bytes; larger files go in parts of this size
@@ -74,6 +75,7 @@ class S3Store:
     def __init__(self, settings: S3) -> None:
         self.settings = settings
         self.offers = frozenset({"signed", *(("public",) if settings.public_base else ())})
+        self.serves = True
         self._lock = threading.Lock()
         self._clients: dict[str | None, Any] = {}
 
@@ -186,11 +188,15 @@ class S3Store:
             )
         return url, until
 
+    def links(self, keys: Sequence[str], kind: str, expires_s: int) -> list[Link]:
+        """Return a URL for each key."""
+        return [self.link(key, kind, expires_s) for key in keys]
+
     def _headers(self, key: str, mime: str) -> dict[str, str]:
         shared = "public" if self.settings.public_base else "private"
         return {
             "ContentType": mime,
-            "CacheControl": f"{shared}, max-age=86400",  # a key may be written again
+            "CacheControl": f"{shared}, {kept(mime)}",
             "ContentDisposition": f"inline; filename*=UTF-8''{quote(key.rpartition('/')[2])}",
         }
 

@@ -10,7 +10,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,14 +23,16 @@ import httpx
 from talkhead.errors import Code, TalkheadError
 from talkhead.media.address import printable
 from talkhead.settings import Supabase
-from talkhead.stores import MAX_READ, Link, Slot, Tick
+from talkhead.stores import MAX_READ, Link, Slot, Tick, gone
 from talkhead.stores.arriving import refuse_large, write
 from talkhead.stores.keys import check_key
+from talkhead.stores.mimes import kept
 
 ATTEMPTS = 4
 DELAY_S = 0.25  # before the second attempt; twice that before each further one
 CHUNK = 2**20
 UPLOAD_S = 2 * 3600  # that a signed upload works, by the service's own rule
+AT_ONCE = 500  # keys that one call signs
 LARGEST_TALE = 2**16  # bytes that an error or a small answer may have
 DIGEST = "talkhead-sha256"  # in an object's metadata
 _TAKEN = re.compile(r"[\w/!.*'() &$@=;:+,?-]+", re.ASCII)  # what the service allows in a key
@@ -89,6 +91,7 @@ class SupabaseStore:
     def __init__(self, settings: Supabase) -> None:
         self.settings = settings
         self.offers = frozenset({"signed", *(("public",) if settings.public else ())})
+        self.serves = True
         self._base = settings.url.rstrip("/").removesuffix("/storage/v1") + "/storage/v1"
         self._lock = threading.Lock()
         self._clients: list[httpx.Client] = []
@@ -186,9 +189,7 @@ class SupabaseStore:
         path = self._path("object/sign", key)
         with self._asked("POST", path, Code.STORE, json={"expiresIn": expires_s}) as answer:
             if answer is None:
-                raise TalkheadError(
-                    Code.STORE, f"{key} is no longer in the store", "send the job under a new key"
-                )
+                raise gone(key)
             return Link(self._signed(answer, "signedURL"), until)
 
     def slot(self, key: str, size: int, expires_s: int) -> Slot:  # noqa: ARG002 (see below)
@@ -200,16 +201,34 @@ class SupabaseStore:
         until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=UPLOAD_S)
         path = self._path("object/upload/sign", key)
         with self._asked("POST", path, Code.STORE, json={}) as answer:
-            if answer is None:
-                raise TalkheadError(Code.STORE, "Supabase Storage: no signed URL came", HINTS[404])
             url = self._signed(answer, "url")
         return Slot(url, {"Content-Type": "application/octet-stream"}, until)
 
-    def _signed(self, answer: httpx.Response, name: str) -> str:
-        signed = _object(answer).get(name)
+    def _signed(self, answer: httpx.Response | None, name: str) -> str:
+        signed = None if answer is None else _object(answer).get(name)
         if not isinstance(signed, str) or not signed.startswith("/"):
             raise TalkheadError(Code.STORE, "Supabase Storage: no signed URL came", HINTS[404])
         return f"{self._base}{signed}"
+
+    def links(self, keys: Sequence[str], kind: str, expires_s: int) -> list[Link]:
+        """Return a URL for each key, of objects that exist; many are signed by one call."""
+        if kind != "signed":
+            return [self.link(key, kind, expires_s) for key in keys]
+        found: list[Link] = []
+        for begin in range(0, len(keys), AT_ONCE):
+            found += self._signed_all(keys[begin : begin + AT_ONCE], expires_s)
+        return found
+
+    def _signed_all(self, keys: Sequence[str], expires_s: int) -> list[Link]:
+        until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=expires_s)
+        path = self._path("object/sign", keys[0]).removesuffix(f"/{quote(keys[0])}")
+        asked = {"expiresIn": expires_s, "paths": list(keys)}
+        with self._asked("POST", path, Code.STORE, json=asked) as answer:
+            told = {} if answer is None else _signatures(answer)
+        missing = next((key for key in keys if key not in told), None)
+        if missing is not None:
+            raise gone(missing)
+        return [Link(f"{self._base}{told[key]}", until) for key in keys]
 
     def _public(self, key: str) -> str:
         path = self._path("object/public", key)
@@ -332,8 +351,7 @@ def _connected(key: str) -> httpx.Client:
 
 def _cache(mime: str) -> str:
     """Return how long caches may keep an object: records and mirrored files are written again."""
-    lasting = mime.startswith(("video/", "audio/", "image/"))
-    return "max-age=86400" if lasting else "no-cache"
+    return kept(mime) if mime.startswith(("video/", "audio/", "image/")) else "no-cache"
 
 
 def _content(answer: httpx.Response, limit: int) -> bytes:
@@ -352,6 +370,20 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
     except (ValueError, TalkheadError):  # a proxy's page
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _signatures(answer: httpx.Response) -> dict[str, str]:
+    """Return the signed paths that an answer holds, by key."""
+    try:
+        found: object = json.loads(_content(answer, MAX_READ))
+    except ValueError:  # a proxy's page
+        return {}
+    items = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    return {
+        str(item.get("path")): item["signedURL"]
+        for item in items
+        if isinstance(item.get("signedURL"), str) and item["signedURL"].startswith("/")
+    }
 
 
 def _refusal(answer: httpx.Response) -> Refusal | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from talkhead.result import Progress
-from talkhead.serve.progress import Sender, payload
+from talkhead.serve.progress import News, Sender, payload
 
 GAP = 0.05
 
@@ -192,3 +192,29 @@ def test_the_payload_counts_segments_as_windows() -> None:
 def test_the_payload_of_a_batch_names_the_item() -> None:
     step = Progress(stage="render", done=1, total=4, pct=50.0, item=2, items=3)
     assert payload(step).items() >= {"item": 2, "items": 3}.items()
+
+
+def test_the_payload_says_where_the_video_can_be_watched() -> None:
+    step = Progress("render", 3, 8, 41.0, stream_url="https://a/index.m3u8", stream_s=6.4)
+    assert payload(step)["stream"] == {"url": "https://a/index.m3u8", "seconds": 6.4}
+
+
+def test_news_are_few_and_the_newest() -> None:
+    """All of a job of hours, kept in one answer, stays small."""
+
+    async def main() -> list[dict[str, Any]]:
+        news = News()
+
+        async def work() -> None:
+            for number in range(100_000):
+                url = "u" if number >= 50_100 else None
+                news(Progress("render", number, 100_000, round(number / 1000, 1), stream_url=url))
+                if number % 100 == 0:
+                    await asyncio.sleep(0)
+
+        return [shown async for shown in news.until(asyncio.create_task(work()))]
+
+    found = asyncio.run(main())
+    assert 190 < len(found) <= 202
+    assert [shown["pct"] for shown in found] == sorted(shown["pct"] for shown in found)
+    assert next(shown for shown in found if "stream" in shown)["step"] == 50_100

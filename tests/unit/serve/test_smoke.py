@@ -299,7 +299,7 @@ def test_what_is_no_address_is_no_verdict(address: str) -> None:
     for command in ("smoke", "bench-endpoint"):
         found = CliRunner().invoke(app, [command, address])
         assert found.exit_code == 2
-        assert "is not the address of an endpoint" in found.output
+        assert "is not a plain URL" in found.output
 
 
 def test_progress_is_read_with_care() -> None:

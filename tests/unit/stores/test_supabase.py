@@ -237,6 +237,30 @@ def test_signed_links(it: FakeSupabase, tmp_path: Path) -> None:
     store.close()
 
 
+def test_many_are_signed_by_one_call(
+    it: FakeSupabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(opened(it), tmp_path)
+    store = opened(it)
+    asked = len(it.seen)
+    links = store.links([KEY] * 5, "signed", 60)
+    assert [httpx.get(link.url).content for link in links] == [b"video"] * 5
+    assert all(link.expires_at is not None for link in links)
+    assert len(it.seen) - asked == 1 + len(links)
+    with pytest.raises(TalkheadError, match=r"u/none.mp4 is no longer") as caught:
+        store.links([KEY, "u/none.mp4"], "signed", 60)
+    assert caught.value.code is Code.STORE
+    monkeypatch.setattr(supabase, "AT_ONCE", 2)
+    asked = len(it.seen)
+    assert len(store.links([KEY] * 5, "signed", 60)) == 5
+    assert len(it.seen) - asked == 3
+    it.public = True
+    public = opened(it, public=True)
+    assert [link.expires_at for link in public.links([KEY, KEY], "public", 60)] == [None, None]
+    public.close()
+    store.close()
+
+
 def test_a_signed_link_elsewhere_is_not_handed_on(
     it: FakeSupabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

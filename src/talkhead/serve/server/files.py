@@ -16,7 +16,7 @@ from talkhead.media.sniff import Kind, sniff
 from talkhead.serve.server.refusals import refused
 from talkhead.settings import Local, Settings
 from talkhead.stores.local import LocalStore
-from talkhead.stores.mimes import mime_of
+from talkhead.stores.mimes import REPEATED, mime_of
 
 KEPT_S = 3600.0  # that an upload stays at the least, however full the folder is
 PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
@@ -120,7 +120,9 @@ def result(settings: Settings, key: str) -> Response:
         raise refused(404, f"no file {key[:200]!r}", error.hint) from error
     if not path.is_relative_to(store.root.resolve()) or not _is_file(path):
         raise refused(404, f"no file {key[:200]!r}", "it may have been deleted")
-    return FileResponse(path, media_type=mime_of(path.name), headers=PLAIN)
+    mime = mime_of(path.name)
+    often = {"Cache-Control": "no-cache"} if mime == REPEATED else {}
+    return FileResponse(path, media_type=mime, headers={**PLAIN, **often})
 
 
 def _is_file(path: Path) -> bool:

@@ -41,25 +41,30 @@ def forget(settings: Settings, entry: Entry) -> int:
     """Delete the files of an ended job from the operator's store; return how many there were."""
     result = (entry.output or {}).get("result") or {}
     items = [end["result"] for end in result.get("items") or () if "result" in end]
-    keys = [str(made["key"]) for each in (result, *items) for made in each.get("outputs") or ()]
+    made = [made for each in (result, *items) for made in each.get("outputs") or ()]
+    keys = [str(item["key"]) for item in made if item["kind"] != "stream"]
+    streams = [str(item["key"]) for item in made if item["kind"] == "stream"]
     if not keys:
         return 0
     homes = {str(PurePosixPath(key).parent) for key in keys}
     if items:  # they lie in folders of the batch's own, where its record is
         homes |= {str(PurePosixPath(home).parent) for home in homes}
-    from talkhead.deliver import CLAIM, RECORD  # noqa: PLC0415 (heavy: the port opens without it)
+    from talkhead import playlists  # noqa: PLC0415 (heavy: the port opens without it)
+    from talkhead.deliver import CLAIM, RECORD  # noqa: PLC0415
     from talkhead.runtime import Runtime  # noqa: PLC0415
 
     store = Runtime(settings, serving=True).source()
     try:
         for key in keys:
             store.delete(key)
+        for key in streams:
+            playlists.delete(store, key)
         for home in homes:
             for name in (RECORD, CLAIM):
                 store.delete(f"{home}/{name}")
     finally:
         store.close()
-    return len(keys)
+    return len(keys) + len(streams)
 
 
 def _number(text: str | None) -> float | None:
