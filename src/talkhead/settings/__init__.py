@@ -42,6 +42,8 @@ __all__ = [
     "gradio_files",
     "load",
     "on_runpod",
+    "refuse_unknown",
+    "runpod_key",
     "secrets_of_environment",
     "visible_gpus",
 ]
@@ -180,9 +182,7 @@ class Settings(BaseSettings):
         known = {f"TALKHEAD_{name.upper()}" for name in type(self).model_fields}
         known.add("TALKHEAD_GOLDENS")  # where parity tests find their reference values
         mine = {name for name in os.environ if name.startswith("TALKHEAD_")}
-        if unknown := {name for name in mine if name.split("__")[0] not in known}:
-            near = {name: _nearest(name.split("__")[0], known) for name in sorted(unknown)}
-            told = "; ".join(f"{name}: no such setting{meant}" for name, meant in near.items())
+        if told := _unknown(mine, known):
             raise ValueError(f"{told}; known: {', '.join(sorted(known))}")
         return self
 
@@ -222,6 +222,39 @@ def load(*, aliases: bool = False, weights_aliases: bool = False) -> Settings:
         ) from error
 
 
+_GROUPS: dict[str, type[BaseModel]] = {
+    "fetch": Fetching,
+    "worker": Worker,
+    "server": Server,
+    "older": Older,
+}
+
+
+def refuse_unknown(names: set[str]) -> None:
+    """Raise E_INPUT_VALIDATION where a TALKHEAD_ variable for another machine is no setting."""
+    known = {f"TALKHEAD_{name.upper()}" for name in Settings.model_fields}
+    parts = {
+        f"TALKHEAD_{group.upper()}__{field.upper()}"
+        for group, model in (*_GROUPS.items(), *(("store", model) for model in STORES.values()))
+        for field in model.model_fields
+    }
+    groups = {part.split("__")[0] for part in parts}
+    inner = {name for name in names if "__" in name and name.split("__")[0] in groups}
+    told = [_unknown(names - inner, known), _unknown(inner, parts, whole=True)]
+    if any(told):
+        raise TalkheadError(Code.INPUT, "; ".join(filter(None, told)), "docs/contract.md has all")
+
+
+def _unknown(names: set[str], known: set[str], *, whole: bool = False) -> str:
+    """Return a sentence on names that are no settings, by what stands before "__" or as a whole."""
+    fronts = {name: name if whole else name.split("__")[0] for name in sorted(names)}
+    return "; ".join(
+        f"{name}: no such setting{_nearest(front, known)}"
+        for name, front in fronts.items()
+        if front not in known
+    )
+
+
 def _names(path: tuple[int | str, ...]) -> list[str]:
     """Return a path into the settings without the kind that pydantic puts into it."""
     tag = {"store": 1, "stores": 2}.get(str(path[0]))
@@ -241,14 +274,7 @@ def _complaint(kind: str, message: str, path: tuple[int | str, ...]) -> str:
         return f"no such kind of store; one of {', '.join(STORES)}"
     if kind == "extra_forbidden" and len(path) > 1:
         held = str(path[-2])
-        groups: dict[str, type[BaseModel]] = {
-            **STORES,
-            "fetch": Fetching,
-            "worker": Worker,
-            "server": Server,
-            "older": Older,
-        }
-        model = groups.get(held)
+        model = {**STORES, **_GROUPS}.get(held)
         front = "__".join(["TALKHEAD", *_names(path)[:-1]]).replace("__", "_", 1).upper()
         known = {f"{front}__{name.upper()}" for name in model.model_fields} if model else set()
         return f"no such setting{_nearest(f'{front}__{str(path[-1]).upper()}', known)}"
@@ -295,6 +321,11 @@ def _older_weights() -> dict[str, Any]:
 def secrets_of_environment() -> frozenset[str]:
     """Return the values of all environment variables whose name says that they are secret."""
     return frozenset(value for name, value in os.environ.items() if value and secret_name(name))
+
+
+def runpod_key() -> str | None:
+    """Return the key of the caller's RunPod account, None where RUNPOD_API_KEY is not set."""
+    return os.environ.get("RUNPOD_API_KEY", "").strip() or None
 
 
 def on_runpod() -> bool:
