@@ -40,9 +40,7 @@ def fingerprint() -> str:
 
 def name_of(requirement: str) -> str:
     """Return the normal form of a requirement's name."""
-    found = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert found, requirement
-    return re.sub(r"[-_.]+", "-", found[0]).lower()
+    return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement)[0]).lower()
 
 
 def problems(text: str) -> list[str]:

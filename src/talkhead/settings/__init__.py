@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="TALKHEAD_",
         env_nested_delimiter="__",
+        env_ignore_empty=True,  # forms of platforms set what was left empty
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
@@ -287,7 +288,7 @@ def _nearest(name: str, known: set[str]) -> str:
 
 
 def _older_store() -> dict[str, Any]:
-    mine = {name.upper(): value for name, value in os.environ.items()}
+    mine = {name.upper(): value for name, value in os.environ.items() if value.strip()}
     # what only a store of our own names has; with a kind alone, an older family may say the rest
     own = ("", "__ROOT", "__BUCKET", "__URL", "__KEY")
     kind = mine.get("TALKHEAD_STORE__KIND", "").strip()

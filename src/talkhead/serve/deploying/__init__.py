@@ -58,7 +58,9 @@ def apply(
             told(done[-1])
         except TalkheadError as error:
             if made := [item for item in done if item.did != "same"]:
-                stays = ", ".join(f"{item.kind} {item.name} ({item.id}) was {item.did}" for item in made)
+                stays = ", ".join(
+                    f"{item.kind} {item.name} ({item.id}) was {item.did}" for item in made
+                )
                 raise TalkheadError(
                     error.code,
                     f"{error.message}; {stays} and stays",

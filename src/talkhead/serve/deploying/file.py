@@ -47,18 +47,24 @@ class Engine(Strict):
     """What one engine needs."""
 
     compute: Literal["GPU", "CPU"] = "GPU"
-    gpus: tuple[Text, ...] = Field((), description="RunPod's names of GPU types, wanted first first")
+    gpus: tuple[Text, ...] = Field(
+        (), description="RunPod's names of GPU types, the first one before others"
+    )
     gpu_count: int = Field(1, ge=1)
     cpus: tuple[Text, ...] = Field((), description="RunPod's CPU flavours")
     vcpus: int = Field(4, ge=1)
-    disk_gb: dict[Mode, Annotated[int, Field(ge=5)]] = Field(description="of the container, by mode")
+    disk_gb: dict[Mode, Annotated[int, Field(ge=5)]] = Field(
+        description="of the container, by mode"
+    )
     execution_timeout_s: int = Field(ge=5, le=604_800, description="then the worker is killed")
     init_timeout_s: dict[Mode, Annotated[int, Field(ge=30)]] = Field(
         {}, description="until a worker asks for its first job; unset: RunPod's own seven minutes"
     )
-    weights: Mode | None = Field(None, description="in place of the endpoint's, for what needs none")
+    weights: Mode | None = Field(
+        None, description="in place of the endpoint's, for what needs none"
+    )
     pull: str = Field("", description="sets of weights that the mode pull brings")
-    env: Env = {}
+    env: Env = Field({}, description="variables of the workers")
 
     @model_validator(mode="after")
     def _has_machines(self) -> Self:
@@ -71,7 +77,7 @@ class File(Strict):
     """The whole file."""
 
     endpoint: Endpoint
-    env: Env = {}
+    env: Env = Field({}, description="variables of the workers")
     weights: dict[Mode, Env] = Field({}, description="variables of each mode")
     engines: dict[str, Engine]
 
@@ -172,7 +178,12 @@ def _refuse_places(end: Endpoint, own: Engine) -> None:
 def _environment(file: File, own: Engine) -> Env:
     """Return the variables of a worker, in order of their names."""
     end = file.endpoint
-    env = {"TALKHEAD_ENGINE": end.engine, **file.env, **file.weights.get(end.weights, {}), **own.env}
+    env = {
+        "TALKHEAD_ENGINE": end.engine,
+        **file.env,
+        **file.weights.get(end.weights, {}),
+        **own.env,
+    }
     init_s = own.init_timeout_s.get(end.weights)
     if init_s is not None:
         env["RUNPOD_INIT_TIMEOUT"] = str(init_s)

@@ -20,7 +20,10 @@ Kind = Literal["template", "endpoint"]
 BASE = "https://rest.runpod.io/v1"
 PATHS: Mapping[Kind, str] = {"template": "/templates", "endpoint": "/endpoints"}
 # templates that belong to an endpoint are left out of the list unless they are asked for
-LISTED: Mapping[Kind, Json] = {"template": {"includeEndpointBoundTemplates": "true"}, "endpoint": {}}
+LISTED: Mapping[Kind, Json] = {
+    "template": {"includeEndpointBoundTemplates": "true"},
+    "endpoint": {},
+}
 FIXED: Mapping[Kind, tuple[str, ...]] = {  # what PATCH does not take
     "template": ("isServerless", "category"),
     "endpoint": ("computeType",),

@@ -48,7 +48,9 @@ def applied(
         return
     untold = sorted({name for d in done if d.did == "same" for name in d.untold})
     if untold:
-        console.out(f"not compared, since RunPod does not tell: {', '.join(untold)} (--again sends)")
+        console.out(
+            f"not compared, since RunPod does not tell: {', '.join(untold)} (--again sends)"
+        )
     _by_hand(wanted)
     console.out(f"\n{url}")
     console.out(f"next: talkhead smoke {url}")
