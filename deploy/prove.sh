@@ -20,9 +20,9 @@ fi
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 bare() { env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin PIP_CERT=/tmp/certificates \
-  PIP_INDEX_URL="${PIP_INDEX_URL:-https://pypi.org/simple}" chroot "$root" "$@"; }
+  PIP_INDEX_URL="${PIP_INDEX_URL:-https://pypi.org/simple}" /usr/sbin/chroot "$root" "$@"; }
 worker() { env -i HOME=/home/talkhead PATH=/opt/talkhead/bin:/usr/bin:/bin LANG=C.UTF-8 \
-  TALKHEAD_WEIGHTS=/models chroot --userspec=talkhead:talkhead "$root" "$@"; }
+  TALKHEAD_WEIGHTS=/models /usr/sbin/chroot --userspec=talkhead:talkhead "$root" "$@"; }
 step() { echo; echo "== $1 ($(date +%T))"; shift; "$@"; }
 
 if [ ! -d "$root/home/talkhead" ]; then step system.sh bare /tmp/talkhead/deploy/system.sh; fi
@@ -31,7 +31,7 @@ step dependencies.sh bare /tmp/talkhead/deploy/dependencies.sh \
   /tmp/talkhead/deploy/worker.lock /opt/talkhead
 step code.sh bare /tmp/talkhead/deploy/code.sh /tmp/talkhead /opt/talkhead "$(cat "$root/tmp/stamp")"
 step bake.sh bare /tmp/talkhead/deploy/bake.sh "" /cache /models
-step sizes du -sh "$root/opt/talkhead" "$root"
+step sizes du -shx "$root/opt/talkhead" "$root/usr"
 step "what imports" worker python -c 'import torch, diffusers, transformers, runpod, boto3, fa3_fwd; print(torch.__version__, torch.version.cuda)'
 step doctor worker sh -c 'cd ~ && talkhead doctor || true'
 step "self test, as the Hub sends it" worker sh -c \

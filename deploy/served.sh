@@ -24,6 +24,7 @@ talk = {
     "portrait": "library:astronaut.png",
     "speakers": [{"audio": "library:librivox.flac"}],
     "size": "256x256",
+    "fit": "face",
     "duration": 2,
 }
 job = call("/run", {"input": talk})["id"]
