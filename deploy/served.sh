@@ -34,5 +34,6 @@ while (state := call(f"/status/{job}"))["status"] in ("IN_QUEUE", "IN_PROGRESS")
     time.sleep(0.5)
 assert state["status"] == "COMPLETED", state
 result = state["output"]["result"]
-print(result["version"], result["video"]["url"], result["video"]["frames"], "frames")
+made = result["outputs"][0]
+print(result["version"], made["mime"], made["bytes"], "bytes")
 P
