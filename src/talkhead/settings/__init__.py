@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -223,20 +223,16 @@ def load(*, aliases: bool = False, weights_aliases: bool = False) -> Settings:
         ) from error
 
 
-_GROUPS: dict[str, type[BaseModel]] = {
-    "fetch": Fetching,
-    "worker": Worker,
-    "server": Server,
-    "older": Older,
-}
-
-
 def refuse_unknown(names: set[str]) -> None:
     """Raise E_INPUT_VALIDATION where a TALKHEAD_ variable for another machine is no setting."""
-    known = {f"TALKHEAD_{name.upper()}" for name in Settings.model_fields}
+    fields = Settings.model_fields
+    known = {f"TALKHEAD_{name.upper()}" for name in fields}
+    held = [(name, field.annotation) for name, field in fields.items()]
+    models = [(name, kind) for name, kind in held if isinstance(kind, type)]
+    models = [(name, kind) for name, kind in models if issubclass(kind, BaseModel)]
     parts = {
         f"TALKHEAD_{group.upper()}__{field.upper()}"
-        for group, model in (*_GROUPS.items(), *(("store", model) for model in STORES.values()))
+        for group, model in (*models, *(("store", model) for model in STORES.values()))
         for field in model.model_fields
     }
     groups = {part.split("__")[0] for part in parts}
@@ -275,7 +271,14 @@ def _complaint(kind: str, message: str, path: tuple[int | str, ...]) -> str:
         return f"no such kind of store; one of {', '.join(STORES)}"
     if kind == "extra_forbidden" and len(path) > 1:
         held = str(path[-2])
-        model = {**STORES, **_GROUPS}.get(held)
+        groups: dict[str, type[BaseModel]] = {
+            **STORES,
+            "fetch": Fetching,
+            "worker": Worker,
+            "server": Server,
+            "older": Older,
+        }
+        model = groups.get(held)
         front = "__".join(["TALKHEAD", *_names(path)[:-1]]).replace("__", "_", 1).upper()
         known = {f"{front}__{name.upper()}" for name in model.model_fields} if model else set()
         return f"no such setting{_nearest(f'{front}__{str(path[-1]).upper()}', known)}"
@@ -324,9 +327,10 @@ def secrets_of_environment() -> frozenset[str]:
     return frozenset(value for name, value in os.environ.items() if value and secret_name(name))
 
 
-def runpod_key() -> str | None:
-    """Return the key of the caller's RunPod account, None where RUNPOD_API_KEY is not set."""
-    return os.environ.get("RUNPOD_API_KEY", "").strip() or None
+def runpod_key() -> SecretStr | None:
+    """Return RUNPOD_API_KEY, which is for RunPod's own host alone."""
+    value = os.environ.get("RUNPOD_API_KEY")
+    return SecretStr(value) if value else None
 
 
 def on_runpod() -> bool:

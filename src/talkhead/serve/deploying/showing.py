@@ -39,7 +39,7 @@ def applied(
             "make a key in RunPod's console (Settings, API Keys) and put it into the environment",
         )
     told = (lambda _: None) if as_json else _line
-    done = deploying.apply(wanted, key, again=again, told=told)
+    done = deploying.apply(wanted, key.get_secret_value(), again=again, told=told)
     url = f"{deploying.SERVED}/{done[-1].id}"
     if as_json:
         parts = {d.kind: {"id": d.id, "did": d.did, "fields": list(d.fields)} for d in done}
