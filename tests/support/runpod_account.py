@@ -66,7 +66,10 @@ class Account:
         return [item for key, item in self.templates.items() if all_of_them or key not in bound]
 
     def _shown(self, kind: str, item: Json) -> Json:
-        """Return what the API says of an item: of an endpoint not whether FlashBoot is on."""
-        if kind == "templates" or self.shows_flashboot:
-            return item
-        return {name: value for name, value in item.items() if name != "flashboot"}
+        """Return what the API says of an item: not all that an endpoint was made with."""
+        hidden = {"flashboot", "cpuFlavorIds", "vcpuCount"}
+        if kind == "templates":
+            hidden = set()
+        elif self.shows_flashboot:
+            hidden.remove("flashboot")
+        return {name: value for name, value in item.items() if name not in hidden}

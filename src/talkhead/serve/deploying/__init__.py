@@ -26,6 +26,7 @@ class Done:
     did: str  # created, changed, same
     fields: tuple[str, ...] = ()  # that were changed
     untold: tuple[str, ...] = ()  # that the API does not tell, so that they were not compared
+    attached: tuple[str, ...] = ()  # that are there and that the file does not name
 
 
 def calls(wanted: Wanted) -> list[Call]:
@@ -85,7 +86,8 @@ def _settle(api: Rest, kind: Kind, wanted: Json, again: bool) -> Done:
             f"{there[fixed[0]]!r}, and RunPod cannot change that to {wanted[fixed[0]]!r}",
             "choose another endpoint.name, or delete it in the console",
         )
-    same = Done(kind, wanted["name"], there["id"], "same", untold=tuple(untold))
+    attached = [f"{n} {there[n]}" for n in rest.ATTACHED[kind] if there.get(n) and n not in wanted]
+    same = Done(kind, wanted["name"], there["id"], "same", (), tuple(untold), tuple(attached))
     if not other and not again:
         return same
     # whatever cannot be compared goes along

@@ -11,6 +11,7 @@ from talkhead import settings
 from talkhead.errors import Code, TalkheadError
 from talkhead.redaction import secret_name
 from talkhead.request import Strict
+from talkhead.settings.groups import Worker
 
 Json = dict[str, Any]
 Mode = Literal["volume", "pull", "cached", "baked", "none"]
@@ -189,13 +190,21 @@ def _environment(file: File, own: Engine) -> Env:
         env["RUNPOD_INIT_TIMEOUT"] = str(init_s)
     if end.weights == "pull":
         env["TALKHEAD_WORKER__PULL"] = own.pull
-        if float(env.get("TALKHEAD_WORKER__PULL_S", "360")) >= (init_s or INIT_S):
+        if _pull_s(env) >= (init_s or INIT_S):
             raise _wrong(
                 f"engines.{end.engine}: pulling may take as long as a worker has to start",
                 "set init_timeout_s.pull above TALKHEAD_WORKER__PULL_S",
             )
     _refuse_variables(env)
     return dict(sorted(env.items()))
+
+
+def _pull_s(env: Env) -> float:
+    said = env.get("TALKHEAD_WORKER__PULL_S")
+    try:
+        return Worker().pull_s if said is None else float(said)
+    except ValueError as error:
+        raise _wrong("TALKHEAD_WORKER__PULL_S is no number", "give seconds") from error
 
 
 def _refuse_variables(env: Env) -> None:

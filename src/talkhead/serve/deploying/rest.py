@@ -28,6 +28,11 @@ FIXED: Mapping[Kind, tuple[str, ...]] = {  # what PATCH does not take
     "template": ("isServerless", "category"),
     "endpoint": ("computeType",),
 }
+# what an account has and a file may no longer name; whether PATCH can take it away is not known
+ATTACHED: Mapping[Kind, tuple[str, ...]] = {
+    "template": ("containerRegistryAuthId",),
+    "endpoint": ("networkVolumeId",),
+}
 FLASHBOOT = " -fb"  # what an older form of FlashBoot hangs on an endpoint's name
 SHOWN = 500  # characters of what the API says
 

@@ -1,13 +1,14 @@
 """What `talkhead deploy` prints."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from talkhead import settings
 from talkhead.errors import Code, TalkheadError
 from talkhead.serve import console, deploying
 from talkhead.serve.deploying import rest
-from talkhead.serve.deploying.file import Wanted, read
+from talkhead.serve.deploying.file import read
 
 
 def dry_run(path: Path, engine: str | None, image: str | None, as_json: bool) -> None:
@@ -23,7 +24,7 @@ def dry_run(path: Path, engine: str | None, image: str | None, as_json: bool) ->
     for call in made:
         console.out(f"\n{call.method} {rest.BASE}{call.path}")
         console.out(json.dumps(call.body, indent=2, ensure_ascii=False))
-    _by_hand(wanted)
+    _by_hand(wanted.by_hand)
 
 
 def applied(
@@ -41,17 +42,18 @@ def applied(
     told = (lambda _: None) if as_json else _line
     done = deploying.apply(wanted, key.get_secret_value(), again=again, told=told)
     url = f"{deploying.SERVED}/{done[-1].id}"
+    by_hand = [*wanted.by_hand, *_left(done)]
     if as_json:
         parts = {d.kind: {"id": d.id, "did": d.did, "fields": list(d.fields)} for d in done}
         untold = sorted({name for d in done for name in d.untold})
-        console.as_json({"url": url, **parts, "untold": untold, "by_hand": wanted.by_hand})
+        console.as_json({"url": url, **parts, "untold": untold, "by_hand": by_hand})
         return
     untold = sorted({name for d in done if d.did == "same" for name in d.untold})
     if untold:
         console.out(
             f"not compared, since RunPod does not tell: {', '.join(untold)} (--again sends)"
         )
-    _by_hand(wanted)
+    _by_hand(by_hand)
     console.out(f"\n{url}")
     console.out(f"next: talkhead smoke {url}")
 
@@ -65,8 +67,16 @@ def _line(done: deploying.Done) -> None:
     console.out(f"{done.kind:<8}  {done.name}  {done.id}  {what[done.did]}")
 
 
-def _by_hand(wanted: Wanted) -> None:
-    if wanted.by_hand:
+def _left(done: list[deploying.Done]) -> list[str]:
+    return [
+        f"the {item.kind} has {what}, which the file does not name: take it off in the console"
+        for item in done
+        for what in item.attached
+    ]
+
+
+def _by_hand(lines: Sequence[str]) -> None:
+    if lines:
         console.out("\nby hand:")
-        for line in wanted.by_hand:
+        for line in lines:
             console.out(f"- {line}")

@@ -121,6 +121,20 @@ def test_an_endpoint_is_found_by_the_name_that_flashboot_made_of_it(there: Accou
     assert apply(there, with_endpoint(wanted(), flashboot=False))[1].fields == ("flashboot",)
 
 
+def test_a_cpu_endpoint_is_left_alone_too(account: Account) -> None:
+    apply(account, wanted(engine="draft"))
+    done = apply(account, wanted(engine="draft"))
+    assert [item.did for item in done] == ["same", "same"]
+    assert set(done[1].untold) == {"flashboot", "cpuFlavorIds", "vcpuCount"}
+
+
+def test_a_volume_that_the_file_names_no_more_is_told(there: Account) -> None:
+    there.endpoints["e1"]["networkVolumeId"] = "v1"
+    done = apply(there)
+    assert done[1].attached == ("networkVolumeId v1",)
+    assert there.changes() == []
+
+
 def test_a_name_that_only_begins_alike_is_another_endpoint(there: Account) -> None:
     there.endpoints["e1"]["name"] = "talkhead-2"
     assert apply(there)[1].did == "created"
@@ -256,6 +270,9 @@ def test_the_command_says_what_it_did_and_what_comes_next(reached: Account) -> N
     assert "endpoint  talkhead  e1  as it should be" in again.stdout
     assert "RunPod does not tell: flashboot" in again.stdout
     assert KEY not in shown.output + again.output
+    reached.endpoints["e1"]["networkVolumeId"] = "v1"
+    third = CliRunner().invoke(app, words)
+    assert "- the endpoint has networkVolumeId v1, which the file does not name" in third.stdout
 
 
 def test_the_command_answers_in_json(reached: Account) -> None:

@@ -95,6 +95,7 @@ PULL = 'TALKHEAD_WORKER__PULL_S = "900"'
         (SECRET, 'TALKHEAD_ENGIN = "x"', "did you mean TALKHEAD_ENGINE?"),
         (SECRET, '"A B" = "x"', "no name of a variable"),
         (PULL, 'TALKHEAD_WORKER__PULL_S = "2100"', "pulling may take as long"),
+        (PULL, 'TALKHEAD_WORKER__PULL_S = "soon"', "is no number"),
         ("vcpus = 4", "vcpus = 4\ngpu_count = 0", "engines.draft.gpu_count"),
         ('cpus = ["cpu5c", "cpu3c"]', "", "no cpus are named"),
         ("[env]", "[env", "is not TOML"),
