@@ -8,7 +8,7 @@ from talkhead import settings
 from talkhead.errors import Code, TalkheadError
 from talkhead.serve import console, deploying
 from talkhead.serve.deploying import rest
-from talkhead.serve.deploying.file import read
+from talkhead.serve.deploying.file import Json, read
 
 
 def dry_run(path: Path, engine: str | None, image: str | None, as_json: bool) -> None:
@@ -44,9 +44,10 @@ def applied(
     url = f"{deploying.SERVED}/{done[-1].id}"
     by_hand = [*wanted.by_hand, *_left(done)]
     if as_json:
-        parts = {d.kind: {"id": d.id, "did": d.did, "fields": list(d.fields)} for d in done}
-        untold = sorted({name for d in done for name in d.untold})
-        console.as_json({"url": url, **parts, "untold": untold, "by_hand": by_hand})
+        said: Json = {"url": url}
+        said |= {d.kind: {"id": d.id, "did": d.did, "fields": list(d.fields)} for d in done}
+        said["untold"] = sorted({name for d in done for name in d.untold})
+        console.as_json({**said, "by_hand": by_hand})
         return
     untold = sorted({name for d in done if d.did == "same" for name in d.untold})
     if untold:
