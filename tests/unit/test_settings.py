@@ -58,3 +58,13 @@ def test_errors_are_names_that_exist(
     monkeypatch.setenv(name, value)
     with pytest.raises(TalkheadError, match=said):
         load()
+
+
+def test_a_variable_that_is_empty_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forms, as the Hub's, set what was left empty."""
+    monkeypatch.setenv("TALKHEAD_STORE__KIND", "inline")
+    monkeypatch.setenv("TALKHEAD_STORE__BUCKET", "")
+    monkeypatch.setenv("TALKHEAD_WORKER__PULL", "")
+    found = load(aliases=True)
+    assert found.store.kind == "inline"
+    assert found.worker.pull == ()

@@ -42,6 +42,7 @@ __all__ = [
     "gradio_files",
     "load",
     "on_runpod",
+    "refuse_unknown",
     "runpod_key",
     "secrets_of_environment",
     "visible_gpus",
@@ -105,6 +106,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="TALKHEAD_",
         env_nested_delimiter="__",
+        env_ignore_empty=True,  # forms of platforms set what was left empty
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
@@ -189,9 +191,7 @@ class Settings(BaseSettings):
         known = {f"TALKHEAD_{name.upper()}" for name in type(self).model_fields}
         known.add("TALKHEAD_GOLDENS")  # where parity tests find their reference values
         mine = {name for name in os.environ if name.startswith("TALKHEAD_")}
-        if unknown := {name for name in mine if name.split("__")[0] not in known}:
-            near = {name: _nearest(name.split("__")[0], known) for name in sorted(unknown)}
-            told = "; ".join(f"{name}: no such setting{meant}" for name, meant in near.items())
+        if told := _unknown(mine, known):
             raise ValueError(f"{told}; known: {', '.join(sorted(known))}")
         return self
 
@@ -229,6 +229,35 @@ def load(*, aliases: bool = False, weights_aliases: bool = False) -> Settings:
         raise TalkheadError(
             Code.INPUT, "; ".join(lines), "correct or unset the environment variable"
         ) from error
+
+
+def refuse_unknown(names: set[str]) -> None:
+    """Raise E_INPUT_VALIDATION where a TALKHEAD_ variable for another machine is no setting."""
+    fields = Settings.model_fields
+    known = {f"TALKHEAD_{name.upper()}" for name in fields}
+    held = [(name, field.annotation) for name, field in fields.items()]
+    models = [(name, kind) for name, kind in held if isinstance(kind, type)]
+    models = [(name, kind) for name, kind in models if issubclass(kind, BaseModel)]
+    parts = {
+        f"TALKHEAD_{group.upper()}__{field.upper()}"
+        for group, model in (*models, *(("store", model) for model in STORES.values()))
+        for field in model.model_fields
+    }
+    groups = {part.split("__")[0] for part in parts}
+    inner = {name for name in names if "__" in name and name.split("__")[0] in groups}
+    told = [_unknown(names - inner, known), _unknown(inner, parts, whole=True)]
+    if any(told):
+        raise TalkheadError(Code.INPUT, "; ".join(filter(None, told)), "docs/contract.md has all")
+
+
+def _unknown(names: set[str], known: set[str], *, whole: bool = False) -> str:
+    """Return a sentence on names that are no settings, by what stands before "__" or as a whole."""
+    fronts = {name: name if whole else name.split("__")[0] for name in sorted(names)}
+    return "; ".join(
+        f"{name}: no such setting{_nearest(front, known)}"
+        for name, front in fronts.items()
+        if front not in known
+    )
 
 
 def _names(path: tuple[int | str, ...]) -> list[str]:
@@ -271,7 +300,7 @@ def _nearest(name: str, known: set[str]) -> str:
 
 
 def _older_store() -> dict[str, Any]:
-    mine = {name.upper(): value for name, value in os.environ.items()}
+    mine = {name.upper(): value for name, value in os.environ.items() if value.strip()}
     # what only a store of our own names has; with a kind alone, an older family may say the rest
     own = ("", "__ROOT", "__BUCKET", "__URL", "__KEY")
     kind = mine.get("TALKHEAD_STORE__KIND", "").strip()
