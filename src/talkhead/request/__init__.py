@@ -79,10 +79,10 @@ class Job(Strict):
     dry_run: bool = Field(False, description="answer with the plan only")
 
 
-Late = Literal["warn", "refuse"]
-LATE = Field(
-    "warn", description="where the estimate passes deadline_s: go on and say so, or render nothing"
-)
+Late = Annotated[
+    Literal["warn", "refuse"],
+    Field(description="where the estimate passes deadline_s: go on and say so, or render nothing"),
+]
 
 
 class Film(Job):
@@ -112,7 +112,7 @@ class Film(Job):
     quality: Literal["draft", "fast", "balanced", "best"] = Field(
         "balanced", description="for engines with steps"
     )
-    late: Late = LATE
+    late: Late = "warn"
     sampling: Sampling = Field(Sampling(), description="see `sampling`")
     memory: Memory = Field(Memory(), description="see `memory`")
 
@@ -230,7 +230,7 @@ class Batch(Job):
     items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=MOST_ITEMS)] = Field(
         description="requests of talk, animate, portrait or speak"
     )
-    late: Late = LATE
+    late: Late = "warn"
 
     @model_validator(mode="after")
     def _said_where_it_belongs(self) -> Self:

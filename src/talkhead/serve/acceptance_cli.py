@@ -103,10 +103,10 @@ def bench_endpoint(
         payload = smoke.asked(request, settings or [])
         file = None if out is None else bench.target(out, force)
         with endpoint.chosen(url, key, load()).open() as client, local.stop_on_signal() as stop:
-            load = bench.Load(requests, concurrency, following.Patience(timeout, stop))
+            asked = bench.Load(requests, concurrency, following.Patience(timeout, stop))
             told = (lambda _row: None) if json else (lambda row: bench.line(row, requests))
-            rows = bench.measured(client, payload, load, told)
-        found = bench.report(url, payload, load, rows)
+            rows = bench.measured(client, payload, asked, told)
+        found = bench.report(url, payload, asked, rows)
         plot = bench.write(found, file) if file is not None else None
         if json:
             console.as_json(found)
