@@ -6,11 +6,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.serve.client import Client
+
+if TYPE_CHECKING:
+    from talkhead.serve.client import Client
 
 Json = dict[str, Any]
 
@@ -35,13 +37,15 @@ class Site:
     folder: Path = field(default_factory=Path)
     uploaded: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
 
-    def open(self, place: Mapping[str, str] | None) -> Client:
+    def open(self, place: Mapping[str, str] | None) -> "Client":
         """Return a client of the user's own server and key, where set, or of the page's."""
+        from talkhead.serve.client import Client  # noqa: PLC0415 (httpx: a server listens first)
+
         if self.choose and place and place.get("base"):
             return Client(place["base"], place.get("key") or None, patience_s=FIRST_S)
         return Client(self.base, self.token, patience_s=FIRST_S)
 
-    def refer(self, client: Client, file: Mapping[str, Any]) -> str:
+    def refer(self, client: "Client", file: Mapping[str, Any]) -> str:
         """Return the reference of a file that was dropped into the page, sending it once."""
         path = str(file["path"])
         key = client.base, path
@@ -52,13 +56,13 @@ class Site:
                 self.uploaded[key] = time.monotonic(), reference
         return reference
 
-    def link(self, client: Client, made: Mapping[str, Any]) -> str:
+    def link(self, client: "Client", made: Mapping[str, Any]) -> str:
         """Return what a browser finds a result's file under."""
         if made.get("url") and self.same_origin:
             return str(made["url"])
         return local(self.fetched(client, made))
 
-    def fetched(self, client: Client, made: Mapping[str, Any]) -> Path:
+    def fetched(self, client: "Client", made: Mapping[str, Any]) -> Path:
         """Return a result's file in the page's own folder."""
         name = f"{made.get('sha256') or 'file'}{mimetypes.guess_extension(made['mime']) or ''}"
         target = self._room() / name
@@ -75,7 +79,7 @@ class Site:
                 )
         return target
 
-    def partial(self, client: Client, job_id: str, windows: int) -> str:
+    def partial(self, client: "Client", job_id: str, windows: int) -> str:
         """Return a link to the video as far as it is made; empty where there is none yet."""
         if self.same_origin:
             return f"/partial/{quote(job_id, safe='')}?windows={windows}"
