@@ -194,6 +194,28 @@ def test_what_a_dead_server_was_at_is_taken_again_first(place: str) -> None:
     assert pool.begun == ["a", "b"]
 
 
+def test_a_job_that_kills_the_server_is_given_up(place: str) -> None:
+    queue = Queue.open(place)
+    for name in "ab":
+        queue.submit(ticket(name), 10)
+    for _ in range(2):
+        queue.recover()
+        assert queue.claim("render") is not None
+    queue.close()
+
+    async def scene(made: Dispatcher) -> None:
+        entry = await ended(made, "a")
+        error = json.loads(entry.error or "")
+        assert (error["code"], error["retryable"]) == (Code.CAPACITY, False)
+        assert error["message"] == "the server was killed 2 times while this job ran"
+        assert (await ended(made, "b")).status == "COMPLETED"
+
+    pool = Script(b=[[GOOD]])
+    ends = play(place, pool, scene, kills=2)
+    assert [(end.id, end.status) for end in ends] == [("a", "FAILED"), ("b", "COMPLETED")]
+    assert pool.begun == ["b"]
+
+
 def test_a_leaving_server_puts_its_job_back(place: str) -> None:
     running, leave = asyncio.Event(), asyncio.Event()
 
