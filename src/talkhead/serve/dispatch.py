@@ -76,8 +76,7 @@ class Dispatcher:
         self.pool.interrupt()
         await self.tell()
         running = {live.task for live in self.live.values() if live.task is not None}
-        if running:
-            await asyncio.wait(running)
+        await asyncio.gather(*running, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -220,7 +219,8 @@ class Dispatcher:
     async def _surely(self, call: Callable[..., Kept], *arguments: Any) -> Kept:
         """Have the queue do something, again and again while its database does not answer.
 
-        What is to be written down is true whenever that is; nothing else would know of it.
+        What is to be written down is true whenever that is; nothing else would know of it. A
+        server that leaves does not wait: the next one finds the job as one that was in progress.
         """
         while True:
             try:
@@ -228,6 +228,8 @@ class Dispatcher:
                     return await asyncio.to_thread(call, *arguments)
             except TalkheadError as error:
                 logs.failure(error, name="queue.failed")
+                if self.leaving:
+                    raise
                 await asyncio.sleep(AGAIN_S)
 
     def _again(self, error: TalkheadError, attempt: int) -> bool:

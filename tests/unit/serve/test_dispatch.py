@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,28 @@ def test_an_end_is_written_down_once_the_database_answers_again(
     play(place, pool, scene)
     assert pool.begun == ["a"]
     assert not failures
+
+
+def test_a_leaving_server_does_not_wait_for_a_database_that_is_away(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "AGAIN_S", 0.01)
+    tried = threading.Event()
+
+    def away(self: Queue, *given: Any) -> bool:
+        tried.set()
+        raise ConnectionError
+
+    monkeypatch.setattr(Queue, "finish", away)
+
+    async def scene(made: Dispatcher) -> None:
+        await made.submit(ticket("a"))
+        assert await asyncio.to_thread(tried.wait, 10)
+
+    assert play(place, Script(a=[[GOOD]]), scene) == []
+    queue = Queue.open(place)
+    assert queue.recover() == 1
+    queue.close()
 
 
 def test_what_waits_too_long_is_not_begun(place: str, monkeypatch: pytest.MonkeyPatch) -> None:

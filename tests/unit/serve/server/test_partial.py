@@ -40,7 +40,7 @@ def commit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[], 
         return count()
 
     monkeypatch.setattr(rendering, "so_far", so_far)
-    return lambda: (folder / f"segment-{count()}.mp4").touch()
+    return (folder / f"segment-{count()}.mp4").touch
 
 
 def part(segments: int) -> bytes:
