@@ -41,9 +41,10 @@ class Site:
         """Return a client of the user's own server and key, where set, or of the page's."""
         from talkhead.serve.client import Client  # noqa: PLC0415 (httpx: a server listens first)
 
-        if self.choose and place and place.get("base"):
-            return Client(place["base"], place.get("key") or None, patience_s=FIRST_S)
-        return Client(self.base, self.token, patience_s=FIRST_S)
+        chosen = place if self.choose and place else {}
+        base = chosen.get("base") or self.base
+        own = self.token if base == self.base else None  # no business of another server
+        return Client(base, chosen.get("key") or own, patience_s=FIRST_S)
 
     def refer(self, client: "Client", file: Mapping[str, Any]) -> str:
         """Return the reference of a file that was dropped into the page, sending it once."""
