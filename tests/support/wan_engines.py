@@ -21,12 +21,12 @@ def planned(engine: Engine, frames: int, **more: Any) -> Plan:
     return engine.plan(Probe(**{**known, **more}))
 
 
-def given(frames: int, speakers: int = 1, **more: Any) -> Inputs:
-    """Return random inputs of so many frames."""
+def given(frames: int, voices: int = 1, **more: Any) -> Inputs:
+    """Return random inputs of so many frames, spoken by so many."""
     made = np.random.default_rng(8)
-    voices = [made.normal(0, 0.1, frames * 640).astype(np.float32) for _ in range(speakers)]
-    picture = made.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    known: dict[str, Any] = {"speakers": tuple(Speaker(voice, None) for voice in voices)}
+    picture = made.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)  # the same for any length
+    heard = [made.normal(0, 0.1, frames * 640).astype(np.float32) for _ in range(voices)]
+    known: dict[str, Any] = {"speakers": tuple(Speaker(voice, None) for voice in heard)}
     known |= {"picture": picture, "seed": 5, "prompt": "a person is talking"}
     return Inputs(**{**known, **more})
 

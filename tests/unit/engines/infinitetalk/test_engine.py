@@ -21,6 +21,7 @@ FRAMES = 70
 OPTIONS = Options(window=17, motion_frames=5, lora="none")
 SAMPLING = {"steps": 2, "text_guidance": 3.0, "audio_guidance": 2.0}
 SETTINGS = {"options": OPTIONS, "sampling": SAMPLING}
+LEAST = OPTIONS.model_copy(update={"window": 5, "motion_frames": 1})  # one short window
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,8 @@ def planned(engine: InfiniteTalk, frames: int = FRAMES, **more: Any) -> Plan:
     return wan_engines.planned(engine, frames, **{**SETTINGS, **more})
 
 
-def given(frames: int = FRAMES, **more: Any) -> Inputs:
-    return wan_engines.given(frames, **{**SETTINGS, **more})
+def given(frames: int = FRAMES, speakers: int = 1, **more: Any) -> Inputs:
+    return wan_engines.given(frames, speakers, **{**SETTINGS, **more})
 
 
 @pytest.mark.parametrize("speakers", [1, 2])
@@ -96,10 +97,11 @@ def test_models_are_loaded_once_for_jobs_that_are_alike(
 
 
 def test_settings_reach_the_frames(engine: InfiniteTalk) -> None:
-    plan = planned(engine, 9)
+    plan = planned(engine, 5, options=LEAST)
 
     def frames(**more: Any) -> np.ndarray:
-        return made(engine, engine.prepare(given(9, **more), plan, quiet), plan)[0].frames
+        inputs = given(5, **{"options": LEAST, **more})
+        return made(engine, engine.prepare(inputs, plan, quiet), plan)[0].frames
 
     plain = frames()
     assert np.array_equal(frames(), plain)
@@ -108,9 +110,9 @@ def test_settings_reach_the_frames(engine: InfiniteTalk) -> None:
         {"sampling": {**SAMPLING, "shift": 2.0}},
         {"sampling": {**SAMPLING, "text_guidance": 1.0}},
         {"sampling": {**SAMPLING, "audio_guidance": 1.0}},
-        {"options": OPTIONS.model_copy(update={"apg": True, "apg_norm_threshold": 1.0})},
-        {"options": OPTIONS.model_copy(update={"color_strength": 0.2})},
-        {"options": OPTIONS.model_copy(update={"audio_scale": 2.0})},
+        {"options": LEAST.model_copy(update={"apg": True, "apg_norm_threshold": 1.0})},
+        {"options": LEAST.model_copy(update={"color_strength": 0.2})},
+        {"options": LEAST.model_copy(update={"audio_scale": 2.0})},
         {"prompt": "smiling"},
         {"negative_prompt": "smiling"},
     )
@@ -135,11 +137,11 @@ def test_quality_decides_where_the_request_says_nothing(engine: InfiniteTalk) ->
 
 
 def test_a_lora_changes_the_frames_and_is_told_of(engine: InfiniteTalk) -> None:
-    plan = planned(engine, 9)
+    plan = planned(engine, 5, options=LEAST)
 
     def frames(**more: Any) -> np.ndarray:
-        options = OPTIONS.model_copy(update=more)
-        return made(engine, engine.prepare(given(9, options=options), plan, quiet), plan)[0].frames
+        options = LEAST.model_copy(update=more)
+        return made(engine, engine.prepare(given(5, options=options), plan, quiet), plan)[0].frames
 
     plain, lora = frames(), frames(lora="rank64")
     assert not np.array_equal(plain, lora)
@@ -148,8 +150,8 @@ def test_a_lora_changes_the_frames_and_is_told_of(engine: InfiniteTalk) -> None:
     assert np.array_equal(
         frames(lora="rank64", lora_alpha="standard"), frames(lora="rank64", lora_strength=0.5)
     )
-    options = OPTIONS.model_copy(update={"lora": "rank64"})
-    (told,) = engine.prepare(given(9, options=options), plan, quiet)["warnings"]
+    options = LEAST.model_copy(update={"lora": "rank64"})
+    (told,) = engine.prepare(given(5, options=options), plan, quiet)["warnings"]
     assert "alpha" in told
 
 
