@@ -128,6 +128,11 @@ def test_help_loads_nothing_heavy() -> None:
     assert not loaded_by("import talkhead.serve.cli") & heavy
 
 
+def test_a_server_listens_before_anything_heavy_loads() -> None:
+    heavy = {"av", "cv2", "numpy", "PIL", "pocketsphinx", "httpx", "gradio", "psycopg", "torch"}
+    assert not loaded_by("from talkhead.serve import cli, local, serving") & heavy
+
+
 def test_only_settings_reads_the_environment() -> None:
     readers = [file for file in FILES if "os.environ" in file.read_text()]
     assert {part(module_name(file)) for file in readers} == {"settings"}

@@ -5,21 +5,18 @@ channels are slow on a CPU; that is all that `support.tinytalk` changes.
 """
 
 import json
-import os
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support import installation, long_speech
-from support.harness import PORTRAITS, SPEECH, Cli, Ended, frames_digest
+from support import installation, long_speech, neural
+from support.harness import PORTRAITS, SPEECH, Cli, frames_digest
 from support.media import levels, write_clip
+from support.neural import committed, killed_midway, result
 from support.plane import platform
 from support.serving import Ground, working
 
-TESTS = Path(__file__).parents[1]
 SMALL = {"TALKHEAD_ENGINES": json.dumps({"infinitetalk": "support.tinytalk:TinyTalk"})}
 TWO = {"sampling.text_guidance": 3, "sampling.audio_guidance": 2, "sampling.steps": 2}
 SHORT = {"options.window": 17, "options.motion_frames": 5, "max_frames": 110}
@@ -32,13 +29,7 @@ BOXES = (10, 20, 110, 200), (140, 30, 250, 220)
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return settings that lead to an installation, its pickles converted."""
     folder = tmp_path_factory.mktemp("infinitetalk")
-    settings = installation.install(folder / "weights")
-    settings |= {"TALKHEAD_PROMPTS": str(folder / "prompts"), "TALKHEAD_DEVICE": "cpu"}
-    # this checkout's package, in whatever environment the tests run
-    settings |= {"PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS.parent / "src")))}
-    made = Cli(folder)("weights", "convert", *installation.PICKLED, **settings)
-    assert made.status == 0, made.err
-    return settings
+    return neural.converted(folder, installation.install(folder / "weights"), installation.PICKLED)
 
 
 @pytest.fixture
@@ -56,21 +47,11 @@ def words(out: str, **more: Any) -> list[object]:
             "--seed", 3, *fields, "--json", "-o", out]  # fmt: skip
 
 
-def well(ended: Ended) -> dict[str, Any]:
-    assert ended.status == 0, ended.out + ended.err
-    return dict(ended.json)
-
-
-def committed(jobs: Path) -> bool:
-    """Return whether a job has noted a segment as done."""
-    return any("segment-" in file.read_text() for file in jobs.glob("*/manifest.jsonl"))
-
-
 def test_the_engine_as_it_is(cli: Cli, weights: dict[str, str]) -> None:
     cli.env |= weights
     short = {"options.window": 29, "options.motion_frames": 1, "max_frames": 59}
     short |= {"options.short_tail": "true"}
-    made = well(cli(*words("out.mp4", **short, **{"sampling.steps": 2})))
+    made = result(cli(*words("out.mp4", **short, **{"sampling.steps": 2})))
     plan = made["plan"]
     assert (plan["work_width"], plan["work_height"], plan["frames"]) == (256, 256, 59)
     assert made["segments"] == {"total": 2, "resumed": 0}
@@ -80,19 +61,12 @@ def test_the_engine_as_it_is(cli: Cli, weights: dict[str, str]) -> None:
 
 @pytest.mark.soak  # OmniAvatar's goes the same way in CI
 def test_a_killed_job_goes_on_with_the_same_frames(tiny: Cli) -> None:
-    whole = well(tiny(*words("whole.mp4")))
+    whole = result(tiny(*words("whole.mp4")))
     assert whole["segments"]["total"] == 2
     frames, _ = digest = frames_digest(tiny.folder / "whole.mp4")
     assert frames == 110
-    run = tiny.start(*words("again.mp4"))
-    deadline = time.monotonic() + 90
-    while not committed(tiny.jobs):
-        assert run.poll() is None, run.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    run.send_signal(signal.SIGKILL)
-    run.communicate()
-    again = well(tiny(*words("again.mp4")))
+    killed_midway(tiny, words("again.mp4"))
+    again = result(tiny(*words("again.mp4")))
     assert again["segments"] == {"total": 2, "resumed": 1}
     assert frames_digest(tiny.folder / "again.mp4") == digest
 
@@ -105,7 +79,7 @@ def test_two_people_in_a_video(tiny: Cli) -> None:
     fields = {"video": str(source), "speakers": voices, "turns": "in_turn", "size": "256x256"}
     request.write_text(json.dumps({**fields, "engine": "infinitetalk", "max_frames": 60,
                                    "quality": "draft", "options": {"window": 17}}))  # fmt: skip
-    made = well(tiny("talk", "--request", request, "--json", "-o", "out.mp4"))
+    made = result(tiny("talk", "--request", request, "--json", "-o", "out.mp4"))
     assert made["segments"]["total"] == 2
     assert frames_digest(tiny.folder / "out.mp4")[0] == 60
 
@@ -120,7 +94,7 @@ def test_memory_stays_flat_over_three_minutes(tmp_path: Path) -> None:
 def test_a_plan_needs_no_weights(cli: Cli) -> None:
     cli.env |= {"TALKHEAD_WEIGHTS": str(cli.folder / "none")}
     request = ["--engine", "infinitetalk", "--size", "256x256", "--json"]
-    planned = well(cli("plan", PORTRAITS / "woman_frontal_closed.png", VOICES[0], *request))
+    planned = result(cli("plan", PORTRAITS / "woman_frontal_closed.png", VOICES[0], *request))
     assert any("weights pull" in note["message"] for note in planned["warnings"])
     refused = cli(*words("out.mp4"))
     assert refused.status == 3

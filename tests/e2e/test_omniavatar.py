@@ -6,20 +6,17 @@ At 32 x 32, since convolutions of so few channels are slow on a CPU; that is all
 
 import base64
 import json
-import os
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support import omni_installation
-from support.harness import PORTRAITS, SPEECH, Cli, Ended, frames_digest, read_wav, write_wav
+from support import neural, omni_installation
+from support.harness import PORTRAITS, SPEECH, Cli, frames_digest, read_wav, write_wav
+from support.neural import committed, killed_midway, result
 from support.plane import platform
 from support.serving import Ground, working
 
-TESTS = Path(__file__).parents[1]
 ENGINES = json.dumps({"omniavatar": "support.tinyavatar:TinyAvatar"})
 PORTRAIT = PORTRAITS / "woman_frontal_closed.png"
 VOICE = SPEECH / "librivox_0870.wav"
@@ -33,12 +30,9 @@ SECONDS = (56 + 52) / 25  # of speech, for the worker: two chunks
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return settings that lead to an installation, its pickles converted."""
     folder = tmp_path_factory.mktemp("omniavatar")
-    settings = omni_installation.install(folder / "weights")
-    settings |= {"TALKHEAD_PROMPTS": str(folder / "prompts"), "TALKHEAD_DEVICE": "cpu"}
-    # this checkout's package, in whatever environment the tests run
-    settings |= {"PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS.parent / "src")))}
-    made = Cli(folder)("weights", "convert", *omni_installation.pickles(), **settings)
-    assert made.status == 0, made.err
+    settings = neural.converted(
+        folder, omni_installation.install(folder / "weights"), omni_installation.pickles()
+    )
     return {**settings, "TALKHEAD_ENGINES": ENGINES, "OMP_NUM_THREADS": "1"}
 
 
@@ -55,31 +49,14 @@ def words(out: str, frames: int = THREE) -> list[object]:
             "--seed", 3, *fields, "--json", "-o", out]  # fmt: skip
 
 
-def well(ended: Ended) -> dict[str, Any]:
-    assert ended.status == 0, ended.out + ended.err
-    return dict(ended.json)
-
-
-def committed(jobs: Path) -> bool:
-    """Return whether a job has noted a segment as done."""
-    return any("segment-" in file.read_text() for file in jobs.glob("*/manifest.jsonl"))
-
-
 def test_a_killed_job_goes_on_with_the_same_frames(tiny: Cli) -> None:
-    whole = well(tiny(*words("whole.mp4")))
+    whole = result(tiny(*words("whole.mp4")))
     assert whole["segments"] == {"total": 3, "resumed": 0}
     assert whole["engine"] == "omniavatar"
     frames, _ = digest = frames_digest(tiny.folder / "whole.mp4")
     assert frames == THREE
-    run = tiny.start(*words("again.mp4"))
-    deadline = time.monotonic() + 90
-    while not committed(tiny.jobs):
-        assert run.poll() is None, run.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    run.send_signal(signal.SIGKILL)
-    run.communicate()
-    again = well(tiny(*words("again.mp4")))
+    killed_midway(tiny, words("again.mp4"))
+    again = result(tiny(*words("again.mp4")))
     assert again["segments"]["total"] == 3
     assert 0 < again["segments"]["resumed"] < 3
     assert frames_digest(tiny.folder / "again.mp4") == digest
@@ -88,7 +65,7 @@ def test_a_killed_job_goes_on_with_the_same_frames(tiny: Cli) -> None:
 def test_a_plan_needs_no_weights(tiny: Cli) -> None:
     tiny.env |= {"TALKHEAD_WEIGHTS": str(tiny.folder / "none")}
     request = ["--engine", "omniavatar", "--json"]
-    planned = well(tiny("plan", PORTRAIT, VOICE, *request))
+    planned = result(tiny("plan", PORTRAIT, VOICE, *request))
     assert any("weights pull omniavatar" in note["message"] for note in planned["warnings"])
     assert tiny.left() == []
 

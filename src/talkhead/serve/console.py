@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,10 +14,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from talkhead.errors import TalkheadError
-from talkhead.jobs import Kept
 from talkhead.report import Report
 from talkhead.result import Cost, Made, PlanReport, Result
 from talkhead.result import Progress as Step
+
+if TYPE_CHECKING:
+    from talkhead.jobs import Kept  # loads numpy
 
 PLAIN_BEAT = 5.0  # seconds between two plain lines of one stage
 
@@ -177,7 +180,7 @@ def planned(result: Result, file: Path | None, json_wanted: bool) -> None:
         out(f"faces are marked in {file}")
 
 
-def jobs(found: Sequence[Kept], json_wanted: bool) -> None:
+def jobs(found: "Sequence[Kept]", json_wanted: bool) -> None:
     """Print unfinished jobs."""
     if json_wanted:
         as_json([job.to_dict() for job in found])
@@ -201,7 +204,7 @@ def jobs(found: Sequence[Kept], json_wanted: bool) -> None:
             out("go on with a batch: talkhead batch --resume ID -o FOLDER")
 
 
-def cleaned(gone: Sequence[Kept], json_wanted: bool) -> None:
+def cleaned(gone: "Sequence[Kept]", json_wanted: bool) -> None:
     """Print what was deleted."""
     if json_wanted:
         as_json([job.to_dict() for job in gone])

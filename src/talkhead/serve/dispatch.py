@@ -18,7 +18,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.report import naming
 from talkhead.result import Progress
 from talkhead.serve import logs
-from talkhead.serve.answering import Answer, Asked, Body
+from talkhead.serve.answering import Answer, Asked, Body, error_text
 from talkhead.serve.pool import LANES, Job, Lane, Pool
 from talkhead.serve.progress import payload
 from talkhead.serve.queue import FINAL, Ended, Entry, Queue, Ticket
@@ -62,6 +62,7 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Put back what an earlier process was at, and begin to work."""
+        await asyncio.to_thread(self._give_up)
         if found := await asyncio.to_thread(self.queue.recover):
             logs.event("queue.recovered", jobs=found)
         works = [self._lane(lane) for lane in LANES for _ in range(self.pool.size(lane))]
@@ -75,8 +76,7 @@ class Dispatcher:
         self.pool.interrupt()
         await self.tell()
         running = {live.task for live in self.live.values() if live.task is not None}
-        if running:
-            await asyncio.wait(running)
+        await asyncio.gather(*running, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -137,6 +137,20 @@ class Dispatcher:
             if entry is None or entry.status in FINAL or left <= 0 or self.leaving:
                 return entry
             await self.change(turn, left)
+
+    def _give_up(self) -> None:
+        """End jobs that ran at every kill of the server: one of them may be what kills it."""
+        error = TalkheadError(
+            Code.CAPACITY,
+            f"the server was killed {self.settings.kills} times while this job ran",
+            "ask for a smaller size where memory ran out; /retry lets it go on from its folder",
+            retryable=False,
+        )
+        for job_id in self.queue.give_up(self.settings.kills, error_text(error)):
+            logs.failure(error, job_id)
+            entry = self.queue.entry(job_id)
+            if entry is not None:
+                self.ended(entry, None)
 
     async def _lane(self, lane: Lane) -> None:
         """Take one job after another of a lane."""
@@ -205,7 +219,8 @@ class Dispatcher:
     async def _surely(self, call: Callable[..., Kept], *arguments: Any) -> Kept:
         """Have the queue do something, again and again while its database does not answer.
 
-        What is to be written down is true whenever that is; nothing else would know of it.
+        What is to be written down is true whenever that is; nothing else would know of it. A
+        server that leaves does not wait: the next one finds the job as one that was in progress.
         """
         while True:
             try:
@@ -213,6 +228,8 @@ class Dispatcher:
                     return await asyncio.to_thread(call, *arguments)
             except TalkheadError as error:
                 logs.failure(error, name="queue.failed")
+                if self.leaving:
+                    raise
                 await asyncio.sleep(AGAIN_S)
 
     def _again(self, error: TalkheadError, attempt: int) -> bool:

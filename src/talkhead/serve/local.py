@@ -8,25 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from talkhead import intake, job, jobs
 from talkhead.errors import TalkheadError
-from talkhead.jobs import Kept
 from talkhead.result import Result
-from talkhead.runtime import Runtime
 from talkhead.serve import console
 from talkhead.serve.words import Payload
 from talkhead.serve.words import load as load_json
 from talkhead.settings import load
 from talkhead.stores.local import SingleFile
-from talkhead.validation import parse
+
+# What runs jobs loads numpy and av, which no command waits for that runs none here.
+if TYPE_CHECKING:
+    from talkhead.jobs import Kept
 
 
 def start(base: Path | None, resume: str | None) -> Payload:
     """Return the payload to begin with: a file's, an unfinished job's, or an empty one."""
+    from talkhead import intake, jobs  # noqa: PLC0415
+
     if resume is None or base is not None:
         return load_json(base)
     saved = jobs.saved_request(load().jobs, resume)
@@ -37,19 +39,27 @@ def start(base: Path | None, resume: str | None) -> Payload:
 
 def run(payload: Payload, out: Path | None, *, resume: str | None = None, quiet: bool) -> Result:
     """Run a request whose main output goes to out, with progress unless quiet."""
+    from talkhead import job  # noqa: PLC0415
+    from talkhead.runtime import Runtime  # noqa: PLC0415
+    from talkhead.validation import parse  # noqa: PLC0415
+
     store = SingleFile(out) if out else None
     runtime = Runtime(load(weights_aliases=True), store, local_paths=True)
     with console.progress(quiet) as report, stop_on_signal() as cancel:
         return job.run(parse(payload), runtime, report, cancel=cancel, resume=resume)
 
 
-def unfinished() -> list[Kept]:
+def unfinished() -> "list[Kept]":
     """Return the unfinished jobs of this machine, newest first."""
+    from talkhead import jobs  # noqa: PLC0415
+
     return jobs.kept(load().jobs)
 
 
-def clean(everything: bool) -> list[Kept]:
+def clean(everything: bool) -> "list[Kept]":
     """Delete unfinished jobs by the operator's limits, or all that do not run; return them."""
+    from talkhead import jobs  # noqa: PLC0415
+
     settings = load()
     if everything:
         return jobs.clean(settings.jobs, keep_days=0, keep_gb=0)

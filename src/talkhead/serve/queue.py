@@ -50,7 +50,7 @@ class Entry:
     status: Status
     priority: int
     attempt: int  # from 1; another one follows a failure
-    starts: int  # how often it was begun, by servers that were killed too
+    starts: int  # how often it was begun and not given back: past attempts, and kills of servers
     queued: float
     began: float | None
     ended: float | None
@@ -173,7 +173,16 @@ class Queue:
     def give_back(self, key: str, attempt: int) -> bool:
         """Put a job that a stopping server lets go of back in its place, in the same attempt."""
         with self._database.writing() as db:
-            return bool(_set(db, _in(key, attempt), status="IN_QUEUE", began=None))
+            back = {"status": "IN_QUEUE", "began": None, "starts": jobs.c.starts - 1}
+            return bool(_set(db, _in(key, attempt), **back))
+
+    def give_up(self, kills: int, error: str) -> list[str]:
+        """Fail what was in progress at that many kills of a server, the last one counted.
+
+        To be called before `recover`; return the ids.
+        """
+        killed = jobs.c.starts - jobs.c.attempt + 1 >= kills  # an attempt's other start is its end
+        return self._end("FAILED", sa.and_(_RUNS, killed), error=_packed(error))
 
     def recover(self) -> int:
         """Put what was in progress when a server died back in its place; return how many."""
@@ -196,17 +205,19 @@ class Queue:
                 ended_badly,
                 **_fresh(self._clock()),
                 attempt=jobs.c.attempt + 1,
+                starts=jobs.c.attempt,  # kills of servers count from here
                 expires=None,
             )
             return _entry_of(db, key)
 
     def purge(self, lane: str | None = None) -> list[str]:
         """Cancel all that waits, in one lane or in all; return the ids."""
-        return self._end_waiting("CANCELLED", sa.true() if lane is None else jobs.c.lane == lane)
+        here = sa.true() if lane is None else jobs.c.lane == lane
+        return self._end("CANCELLED", sa.and_(_WAITS, here))
 
     def expire(self, now: float) -> list[str]:
         """End what waits and was not begun in time; return the ids."""
-        return self._end_waiting("TIMED_OUT", jobs.c.expires <= now)
+        return self._end("TIMED_OUT", sa.and_(_WAITS, jobs.c.expires <= now))
 
     def due(self) -> float | None:
         """Return when a job that waits may begin, or expires, next: until then none has to look."""
@@ -247,11 +258,11 @@ class Queue:
         with self._database.reading() as db:
             return db.execute(_AHEAD, {"key": key}).scalar_one()
 
-    def _end_waiting(self, status: Ended, which: sa.ColumnElement[bool]) -> list[str]:
+    def _end(self, status: Ended, which: sa.ColumnElement[bool], **more: Any) -> list[str]:
         with self._database.writing() as db:
-            ids = list(db.execute(sa.select(jobs.c.id).where(_WAITS, which)).scalars())
+            ids = list(db.execute(sa.select(jobs.c.id).where(which)).scalars())
             if ids:
-                _set(db, sa.and_(_WAITS, which), status=status, ended=self._clock())
+                _set(db, which, status=status, ended=self._clock(), **more)
         return ids
 
     def _delete(self, which: sa.ColumnElement[bool]) -> list[str]:

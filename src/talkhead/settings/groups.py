@@ -85,6 +85,9 @@ class Server(Strict):
     waiting: int = Field(1000, ge=1, description="jobs that may wait; more are refused")
     retries: int = Field(2, ge=0, le=10, description="after errors that may not come again")
     retry_s: float = Field(5, gt=0, description="before the first of them; doubled each time")
+    kills: int = Field(
+        5, ge=1, description="of the server while a job ran, after which that job is given up"
+    )
     rate: float = Field(
         200,
         ge=0,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,28 @@ def test_what_a_dead_server_was_at_is_taken_again_first(place: str) -> None:
     assert pool.begun == ["a", "b"]
 
 
+def test_a_job_that_kills_the_server_is_given_up(place: str) -> None:
+    queue = Queue.open(place)
+    for name in "ab":
+        queue.submit(ticket(name), 10)
+    for _ in range(2):
+        queue.recover()
+        assert queue.claim("render") is not None
+    queue.close()
+
+    async def scene(made: Dispatcher) -> None:
+        entry = await ended(made, "a")
+        error = json.loads(entry.error or "")
+        assert (error["code"], error["retryable"]) == (Code.CAPACITY, False)
+        assert error["message"] == "the server was killed 2 times while this job ran"
+        assert (await ended(made, "b")).status == "COMPLETED"
+
+    pool = Script(b=[[GOOD]])
+    ends = play(place, pool, scene, kills=2)
+    assert [(end.id, end.status) for end in ends] == [("a", "FAILED"), ("b", "COMPLETED")]
+    assert pool.begun == ["b"]
+
+
 def test_a_leaving_server_puts_its_job_back(place: str) -> None:
     running, leave = asyncio.Event(), asyncio.Event()
 
@@ -237,6 +260,28 @@ def test_an_end_is_written_down_once_the_database_answers_again(
     play(place, pool, scene)
     assert pool.begun == ["a"]
     assert not failures
+
+
+def test_a_leaving_server_does_not_wait_for_a_database_that_is_away(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "AGAIN_S", 0.01)
+    tried = threading.Event()
+
+    def away(self: Queue, *given: Any) -> bool:
+        tried.set()
+        raise ConnectionError
+
+    monkeypatch.setattr(Queue, "finish", away)
+
+    async def scene(made: Dispatcher) -> None:
+        await made.submit(ticket("a"))
+        assert await asyncio.to_thread(tried.wait, 10)
+
+    assert play(place, Script(a=[[GOOD]]), scene) == []
+    queue = Queue.open(place)
+    assert queue.recover() == 1
+    queue.close()
 
 
 def test_what_waits_too_long_is_not_begun(place: str, monkeypatch: pytest.MonkeyPatch) -> None:

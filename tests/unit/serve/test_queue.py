@@ -209,7 +209,7 @@ def test_what_is_given_back_keeps_its_place(queue: Queue) -> None:
     assert not queue.give_back("a", 1)
     assert [claimed(queue) for _ in range(3)] == ["c", "a", "b"]
     entry = queue.entry("a") or pytest.fail("gone")
-    assert (entry.attempt, entry.starts) == (1, 2)
+    assert (entry.attempt, entry.starts) == (1, 1)
 
 
 def test_retry_of_what_did_not_succeed(queue: Queue, clock: Clock) -> None:
@@ -306,6 +306,37 @@ def test_a_server_goes_on_where_another_died(opens: Callable[[], Queue]) -> None
     assert (entry.attempt, entry.starts) == (1, 2)
     entry = second.entry("b") or pytest.fail("gone")
     assert entry.output == {"answer": 1}
+
+
+def test_a_job_that_ran_at_every_kill_is_given_up(opens: Callable[[], Queue]) -> None:
+    queue = opens()
+    submit(queue, "a", "b")
+
+    def killed(*given_up: str) -> None:
+        nonlocal queue
+        queue.close()
+        queue = opens()
+        assert queue.give_up(3, "it kills") == list(given_up)
+        queue.recover()
+
+    for _ in range(4):  # a server that is told to end is not killed
+        assert claimed(queue) == "a"
+        queue.give_back("a", 1)
+    assert claimed(queue) == "a"
+    killed()
+    assert claimed(queue) == "a"
+    queue.again("a", 1, 0.0)  # nor is an attempt that failed
+    assert claimed(queue) == "a"
+    killed()
+    assert [claimed(queue), claimed(queue)] == ["a", "b"]
+    killed("a")
+    entry = queue.entry("a") or pytest.fail("gone")
+    assert (entry.status, entry.error) == ("FAILED", "it kills")
+    assert status(queue, "b") == "IN_QUEUE"
+    queue.retry("a")
+    assert [claimed(queue), claimed(queue)] == ["b", "a"]
+    killed()  # counted anew for the one that is retried
+    assert status(queue, "a") == "IN_QUEUE"
 
 
 def test_one_server_at_a_time(opens: Callable[[], Queue], impatient: None) -> None:

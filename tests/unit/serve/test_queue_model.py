@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 from talkhead.serve.queue import FINAL, Queue, Ticket
 
 LANES = ("render", "desk")
+KILLS = 2
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Job:
     status: str = "IN_QUEUE"
     attempt: int = 1
     starts: int = 0
+    kills: int = 0
     ready: float = 0.0
     output: Any = None
 
@@ -113,7 +115,7 @@ class Machine(RuleBasedStateMachine):
         counts = job.status == "IN_PROGRESS"
         assert self.queue.give_back(job.id, job.attempt) == counts
         if counts:
-            job.status = "IN_QUEUE"
+            job.status, job.starts = "IN_QUEUE", job.starts - 1
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
@@ -132,7 +134,7 @@ class Machine(RuleBasedStateMachine):
             job.turn = max(other.turn for other in self.jobs.values()) + 1
             self.turn = max(self.turn, job.turn)
             job.status, job.expires, job.ready, job.output = "IN_QUEUE", None, 0.0, None
-            job.attempt += 1
+            job.attempt, job.starts, job.kills = job.attempt + 1, job.attempt, 0
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
@@ -165,6 +167,13 @@ class Machine(RuleBasedStateMachine):
         self.queue.close()
         self.opened()
         running = [job for job in self.jobs.values() if job.status == "IN_PROGRESS"]
+        for job in running:
+            job.kills += 1
+        doomed = [job for job in running if job.kills >= KILLS]
+        assert sorted(self.queue.give_up(KILLS, "why")) == sorted(job.id for job in doomed)
+        for job in doomed:
+            job.status = "FAILED"
+            running.remove(job)
         assert self.queue.recover() == len(running)
         for job in running:
             job.status = "IN_QUEUE"

@@ -19,6 +19,7 @@ WAITING = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
     '<meta name="viewport" content="width=device-width">'
     '<meta name="color-scheme" content="light dark">'
+    '<link rel="icon" href="data:,">'
     '<title>talkhead</title><body style="font:18px system-ui,sans-serif;display:grid;'
     'place-items:center;min-height:90vh"><p>The page is loading …</p></body></html>'
 )

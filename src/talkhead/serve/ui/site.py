@@ -6,11 +6,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.serve.client import Client
+
+if TYPE_CHECKING:
+    from talkhead.serve.client import Client
 
 Json = dict[str, Any]
 
@@ -35,13 +37,14 @@ class Site:
     folder: Path = field(default_factory=Path)
     uploaded: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
 
-    def open(self, place: Mapping[str, str] | None) -> Client:
+    def open(self, place: Mapping[str, str] | None) -> "Client":
         """Return a client of the user's own server and key, where set, or of the page's."""
-        if self.choose and place and place.get("base"):
-            return _client(place["base"], place.get("key") or None)
-        return _client(self.base, self.token)
+        chosen = place if self.choose and place else {}
+        base = chosen.get("base") or self.base
+        own = self.token if base == self.base else None  # no business of another server
+        return _client(base, chosen.get("key") or own)
 
-    def refer(self, client: Client, file: Mapping[str, Any]) -> str:
+    def refer(self, client: "Client", file: Mapping[str, Any]) -> str:
         """Return the reference of a file that was dropped into the page, sending it once."""
         path = str(file["path"])
         key = client.base, path
@@ -52,13 +55,13 @@ class Site:
                 self.uploaded[key] = time.monotonic(), reference
         return reference
 
-    def link(self, client: Client, made: Mapping[str, Any]) -> str:
+    def link(self, client: "Client", made: Mapping[str, Any]) -> str:
         """Return what a browser finds a result's file under."""
         if made.get("url") and self.same_origin:
             return str(made["url"])
         return local(self.fetched(client, made))
 
-    def fetched(self, client: Client, made: Mapping[str, Any]) -> Path:
+    def fetched(self, client: "Client", made: Mapping[str, Any]) -> Path:
         """Return a result's file in the page's own folder."""
         name = f"{made.get('sha256') or 'file'}{mimetypes.guess_extension(made['mime']) or ''}"
         target = self._room() / name
@@ -75,7 +78,7 @@ class Site:
                 )
         return target
 
-    def partial(self, client: Client, job_id: str, windows: int) -> str:
+    def partial(self, client: "Client", job_id: str, windows: int) -> str:
         """Return a link to the video as far as it is made; empty where there is none yet."""
         if self.same_origin:
             return f"/partial/{quote(job_id, safe='')}?windows={windows}"
@@ -91,7 +94,9 @@ class Site:
         return self.folder
 
 
-def _client(base: str, token: str | None) -> Client:
+def _client(base: str, token: str | None) -> "Client":
+    from talkhead.serve.client import Client  # noqa: PLC0415 (httpx: a server listens first)
+
     # what fails is told at once, with a button that tries again
     return Client(base, token, patience_s=FIRST_S, repeats=False)
 

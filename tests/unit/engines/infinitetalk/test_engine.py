@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -8,26 +6,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support import installation
-from talkhead.engines import Arrays, Box, Chunk, Face, Fitting, Inputs, Plan, Probe, Speaker
+from support import installation, wan_engines
+from support.wan_engines import HEIGHT, WIDTH, made, quiet
+from talkhead.engines import Box, Face, Inputs, Plan
 from talkhead.engines.infinitetalk import InfiniteTalk, checkpoint
 from talkhead.engines.infinitetalk.choice import Choice
 from talkhead.engines.infinitetalk.options import Options
 from talkhead.engines.infinitetalk.prepared import settings_of
 from talkhead.engines.settled import read
 from talkhead.errors import Code, TalkheadError
-from talkhead.models import weighing
-from talkhead.models.estimates import Layout
 from talkhead.models.passes import Guidance
-from talkhead.weights import manifest
 
-WIDTH, HEIGHT, FRAMES = 48, 32, 70
+FRAMES = 70
 OPTIONS = Options(window=17, motion_frames=5, lora="none")
 SAMPLING = {"steps": 2, "text_guidance": 3.0, "audio_guidance": 2.0}
-
-
-def quiet(_done: int, _total: int) -> None:
-    pass
+SETTINGS = {"options": OPTIONS, "sampling": SAMPLING}
+LEAST = OPTIONS.model_copy(update={"window": 5, "motion_frames": 1})  # one short window
 
 
 @pytest.fixture(scope="module")
@@ -41,31 +35,11 @@ def engine(files: installation.Files, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def planned(engine: InfiniteTalk, frames: int = FRAMES, **more: Any) -> Plan:
-    probe = Probe(
-        width=WIDTH,
-        height=HEIGHT,
-        fps=Fraction(25),
-        frames=frames,
-        faces=(),
-        speech_seconds=frames / 25,
-        estimated=False,
-        **{"options": OPTIONS, "sampling": SAMPLING, **more},
-    )
-    return engine.plan(probe)
+    return wan_engines.planned(engine, frames, **{**SETTINGS, **more})
 
 
 def given(frames: int = FRAMES, speakers: int = 1, **more: Any) -> Inputs:
-    made = np.random.default_rng(8)
-    voices = [
-        Speaker(made.normal(0, 0.1, frames * 640).astype(np.float32), None) for _ in range(speakers)
-    ]
-    picture = made.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    settings = {"prompt": "a person is talking", "sampling": SAMPLING, "options": OPTIONS}
-    return Inputs(picture, tuple(voices), seed=5, **{**settings, **more})
-
-
-def made(engine: InfiniteTalk, prepared: Arrays, plan: Plan, state: Any = None) -> list[Chunk]:
-    return list(engine.generate(prepared, plan, quiet, state))
+    return wan_engines.given(frames, speakers, **{**SETTINGS, **more})
 
 
 @pytest.mark.parametrize("speakers", [1, 2])
@@ -88,15 +62,6 @@ def test_a_job(engine: InfiniteTalk, speakers: int, tmp_path: Path) -> None:
     assert not made(engine, prepared, plan, chunks[-1].state)
 
 
-def test_what_was_prepared_may_be_mapped_and_read_only(engine: InfiniteTalk) -> None:
-    """As the job folder gives large arrays back; torch warns of those, and warnings fail here."""
-    plan = planned(engine, 5)
-    prepared = dict(engine.prepare(given(5), plan, quiet))
-    for array in prepared.values():
-        array.setflags(write=False)
-    assert len(made(engine, prepared, plan)[0].frames) == 5
-
-
 def test_speakers_are_looked_for_in_their_boxes(engine: InfiniteTalk) -> None:
     plan, inputs = planned(engine, 17), given(17, speakers=2)
     halves = engine.prepare(inputs, plan, quiet)
@@ -107,37 +72,6 @@ def test_speakers_are_looked_for_in_their_boxes(engine: InfiniteTalk) -> None:
     boxes = engine.prepare(placed, plan, quiet)["boxes"]
     assert boxes[0].tolist() == list(face.box)
     assert np.array_equal(boxes[1], halves["boxes"][1])
-
-
-def test_prompts_that_were_encoded_need_no_encoder(
-    files: installation.Files, tmp_path: Path
-) -> None:
-    plan, inputs = planned(InfiniteTalk(installation.supplies(files, tmp_path)), 17), given(17)
-    first = InfiniteTalk(installation.supplies(files, tmp_path)).prepare(inputs, plan, quiet)
-    lean = {name: paths for name, paths in files.items() if name != "umt5-bf16"}
-    engine = InfiniteTalk(installation.supplies(lean, tmp_path))
-    assert np.array_equal(engine.prepare(inputs, plan, quiet)["text"], first["text"])
-    plain = replace(inputs, negative_prompt="smiling", sampling={**SAMPLING, "text_guidance": 1.0})
-    engine.prepare(plain, plan, quiet)  # which reads no negative prompt
-    with pytest.raises(TalkheadError) as caught:
-        engine.prepare(replace(inputs, prompt="smiling"), plan, quiet)
-    assert caught.value.code == Code.WEIGHTS
-    assert "talkhead weights prompts" in caught.value.hint
-
-
-def test_its_set_holds_what_it_reads_and_no_more(engine: InfiniteTalk, tmp_path: Path) -> None:
-    """A worker starts once a whole set is here: what nothing reads would keep it waiting."""
-    asked: set[str] = set()
-
-    def files(*names: str) -> tuple[Path, ...]:
-        asked.update(names)
-        return engine.supplies.files(*names)
-
-    fresh = InfiniteTalk(replace(engine.supplies, files=files, prompts=(tmp_path,)))
-    options = OPTIONS.model_copy(update={"lora": "rank64"})
-    plan = planned(fresh, 5, options=options)
-    made(fresh, fresh.prepare(given(5, options=options), plan, quiet), plan)
-    assert {file.id for file in manifest().sets["infinitetalk"].files} <= asked
 
 
 def test_models_are_loaded_once_for_jobs_that_are_alike(
@@ -163,10 +97,11 @@ def test_models_are_loaded_once_for_jobs_that_are_alike(
 
 
 def test_settings_reach_the_frames(engine: InfiniteTalk) -> None:
-    plan = planned(engine, 9)
+    plan = planned(engine, 5, options=LEAST)
 
     def frames(**more: Any) -> np.ndarray:
-        return made(engine, engine.prepare(given(9, **more), plan, quiet), plan)[0].frames
+        inputs = given(5, **{"options": LEAST, **more})
+        return made(engine, engine.prepare(inputs, plan, quiet), plan)[0].frames
 
     plain = frames()
     assert np.array_equal(frames(), plain)
@@ -175,9 +110,9 @@ def test_settings_reach_the_frames(engine: InfiniteTalk) -> None:
         {"sampling": {**SAMPLING, "shift": 2.0}},
         {"sampling": {**SAMPLING, "text_guidance": 1.0}},
         {"sampling": {**SAMPLING, "audio_guidance": 1.0}},
-        {"options": OPTIONS.model_copy(update={"apg": True, "apg_norm_threshold": 1.0})},
-        {"options": OPTIONS.model_copy(update={"color_strength": 0.2})},
-        {"options": OPTIONS.model_copy(update={"audio_scale": 2.0})},
+        {"options": LEAST.model_copy(update={"apg": True, "apg_norm_threshold": 1.0})},
+        {"options": LEAST.model_copy(update={"color_strength": 0.2})},
+        {"options": LEAST.model_copy(update={"audio_scale": 2.0})},
         {"prompt": "smiling"},
         {"negative_prompt": "smiling"},
     )
@@ -202,11 +137,11 @@ def test_quality_decides_where_the_request_says_nothing(engine: InfiniteTalk) ->
 
 
 def test_a_lora_changes_the_frames_and_is_told_of(engine: InfiniteTalk) -> None:
-    plan = planned(engine, 9)
+    plan = planned(engine, 5, options=LEAST)
 
     def frames(**more: Any) -> np.ndarray:
-        options = OPTIONS.model_copy(update=more)
-        return made(engine, engine.prepare(given(9, options=options), plan, quiet), plan)[0].frames
+        options = LEAST.model_copy(update=more)
+        return made(engine, engine.prepare(given(5, options=options), plan, quiet), plan)[0].frames
 
     plain, lora = frames(), frames(lora="rank64")
     assert not np.array_equal(plain, lora)
@@ -215,19 +150,9 @@ def test_a_lora_changes_the_frames_and_is_told_of(engine: InfiniteTalk) -> None:
     assert np.array_equal(
         frames(lora="rank64", lora_alpha="standard"), frames(lora="rank64", lora_strength=0.5)
     )
-    options = OPTIONS.model_copy(update={"lora": "rank64"})
-    (told,) = engine.prepare(given(9, options=options), plan, quiet)["warnings"]
+    options = LEAST.model_copy(update={"lora": "rank64"})
+    (told,) = engine.prepare(given(5, options=options), plan, quiet)["warnings"]
     assert "alpha" in told
-
-
-def test_blocks_that_wait_in_main_memory_make_the_same_frames(engine: InfiniteTalk) -> None:
-    plan = planned(engine, 20)
-    plain, streamed = (
-        made(engine, engine.prepare(given(20, memory=Fitting(offload)), plan, quiet), plan)
-        for offload in ("none", "block")
-    )
-    for one, other in zip(plain, streamed, strict=True):
-        assert np.array_equal(one.frames, other.frames)
 
 
 def test_a_video_is_followed_by_its_time(engine: InfiniteTalk) -> None:
@@ -291,33 +216,3 @@ def test_what_does_not_fit_is_refused_before_it_begins(
             work(engine)
         assert caught.value.code == Code.CAPACITY
         assert not caught.value.retryable
-
-
-def test_tiles_stay_as_the_job_began(engine: InfiniteTalk, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = planned(engine, 9)
-    chosen = Layout(tiles=True)
-    monkeypatch.setattr(weighing, "choose", lambda *_: chosen)
-    job = engine.prepare(given(9), plan, quiet)
-    monkeypatch.undo()
-    assert settings_of(read(job)).tiles is not None
-
-
-def test_a_tick_can_stop_it(engine: InfiniteTalk) -> None:
-    plan = planned(engine, 9)
-    prepared = engine.prepare(given(9), plan, quiet)
-
-    def tick(_done: int, _total: int) -> None:
-        raise TalkheadError(Code.CANCELLED, "stop")
-
-    with pytest.raises(TalkheadError):
-        list(engine.generate(prepared, plan, tick, None))
-    with pytest.raises(TalkheadError):
-        engine.prepare(given(9), plan, tick)
-
-
-def test_planning_loads_no_torch() -> None:
-    script = (
-        "import sys, talkhead.engines.infinitetalk;"
-        "sys.exit(bool({'torch', 'pydantic', 'diffusers'} & set(sys.modules)))"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)

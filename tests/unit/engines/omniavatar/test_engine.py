@@ -1,9 +1,6 @@
 """The engine alone, with a tiny network: plans, whole jobs, and what of a request reaches them."""
 
-import subprocess
-import sys
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from support import installation, omni_installation
-from talkhead.engines import Arrays, Chunk, Fitting, Frames, Inputs, Plan, Probe, Speaker
+from support import installation, omni_installation, wan_engines
+from support.wan_engines import HEIGHT, WIDTH, made, quiet
+from talkhead.engines import Fitting, Frames, Inputs, Plan, Speaker
 from talkhead.engines.omniavatar import OmniAvatar, checkpoint
 from talkhead.engines.omniavatar.choice import Choice
 from talkhead.engines.omniavatar.options import Options
@@ -20,18 +18,13 @@ from talkhead.engines.omniavatar.prepared import settings_of
 from talkhead.engines.omniavatar.transformer import OmniAvatarTransformer
 from talkhead.engines.settled import read
 from talkhead.errors import Code, TalkheadError
-from talkhead.models import sampling, wan_vae, weighing
-from talkhead.models.estimates import Layout
+from talkhead.models import sampling, wan_vae
 from talkhead.models.passes import Guidance
-from talkhead.weights import manifest
 
-WIDTH, HEIGHT, FRAMES = 48, 32, 60
+FRAMES = 60
 OPTIONS = Options(max_tokens=26, overlap=5)  # chunks of 17 frames
 SAMPLING = {"steps": 2}
-
-
-def quiet(_done: int, _total: int) -> None:
-    pass
+SETTINGS = {"options": OPTIONS, "sampling": SAMPLING}
 
 
 @pytest.fixture(scope="module")
@@ -49,22 +42,11 @@ def options(**more: Any) -> Options:
 
 
 def planned(engine: OmniAvatar, frames: int = FRAMES, **more: Any) -> Plan:
-    known: dict[str, Any] = {"width": WIDTH, "height": HEIGHT, "fps": Fraction(25), "faces": ()}
-    known |= {"frames": frames, "speech_seconds": frames / 25, "estimated": False}
-    return engine.plan(Probe(**{**known, "options": OPTIONS, "sampling": SAMPLING, **more}))
+    return wan_engines.planned(engine, frames, **{**SETTINGS, **more})
 
 
 def given(frames: int = FRAMES, **more: Any) -> Inputs:
-    made = np.random.default_rng(8)
-    picture = made.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    speech = made.normal(0, 0.1, frames * 640).astype(np.float32)
-    known: dict[str, Any] = {"picture": picture, "speakers": (Speaker(speech, None),), "seed": 5}
-    known |= {"prompt": "a person is talking", "sampling": SAMPLING, "options": OPTIONS}
-    return Inputs(**{**known, **more})
-
-
-def made(engine: OmniAvatar, prepared: Arrays, plan: Plan, state: Any = None) -> list[Chunk]:
-    return list(engine.generate(prepared, plan, quiet, state))
+    return wan_engines.given(frames, **{**SETTINGS, **more})
 
 
 def ran(engine: OmniAvatar, frames: int, **more: Any) -> Frames:
@@ -122,27 +104,15 @@ def test_a_job(engine: OmniAvatar, tmp_path: Path) -> None:
     assert plan.windows == (17,) * 5
     assert sum(plan.segments) == plan.frames == FRAMES
     assert set(np.cumsum(plan.segments)) <= set(np.cumsum([len(c.frames) for c in chunks]))
+    another = OmniAvatar(engine.supplies)
     for done in range(1, 5):
         np.savez(tmp_path / "s.npz", allow_pickle=False, **chunks[done - 1].state)
         state = dict(np.load(tmp_path / "s.npz", allow_pickle=False))
-        rest = made(OmniAvatar(engine.supplies), prepared, plan, state)
+        rest = made(another, prepared, plan, state)
         assert len(rest) == 5 - done
         for one, other in zip(rest, chunks[done:], strict=True):
             assert np.array_equal(one.frames, other.frames)
     assert not made(engine, prepared, plan, chunks[-1].state)
-
-
-def test_what_was_prepared_may_be_mapped_and_read_only(engine: OmniAvatar) -> None:
-    """As the job folder gives large arrays back; torch warns of those, and warnings fail here."""
-    plan = planned(engine, 20)
-    prepared = dict(engine.prepare(given(20), plan, quiet))
-    for array in prepared.values():
-        array.setflags(write=False)
-    first, second = made(engine, prepared, plan)
-    for array in first.state.values():
-        array.setflags(write=False)
-    (again,) = made(engine, prepared, plan, first.state)
-    assert np.array_equal(again.frames, second.frames)
 
 
 def test_the_seed_decides_and_nothing_else(engine: OmniAvatar) -> None:
@@ -245,11 +215,6 @@ def test_weights_in_8_bits_make_almost_the_same(engine: OmniAvatar) -> None:
         planned(engine, 9, memory=Fitting(quant="int3"))
 
 
-def test_blocks_that_wait_in_main_memory_make_the_same_frames(engine: OmniAvatar) -> None:
-    plain, streamed = (ran(engine, 20, memory=Fitting(kind)) for kind in ("none", "block"))
-    assert np.array_equal(plain, streamed)
-
-
 def test_the_smaller_model_takes_the_place_of_the_larger(tmp_path: Path) -> None:
     files = omni_installation.write(tmp_path, "1.3B", "14B")
     lean = {name: paths for name, paths in files.items() if name != "omniavatar-14b-delta"}
@@ -268,35 +233,6 @@ def test_the_smaller_model_takes_the_place_of_the_larger(tmp_path: Path) -> None
     plan = planned(small, 9)
     prepared = small.prepare(given(9), plan, quiet)
     assert np.array_equal(made(both, prepared, plan)[0].frames, frames)
-
-
-def test_prompts_that_were_encoded_need_no_encoder(
-    files: installation.Files, tmp_path: Path
-) -> None:
-    plan, inputs = planned(OmniAvatar(installation.supplies(files, tmp_path)), 9), given(9)
-    first = OmniAvatar(installation.supplies(files, tmp_path)).prepare(inputs, plan, quiet)
-    lean = {name: paths for name, paths in files.items() if name != "umt5-bf16"}
-    engine = OmniAvatar(installation.supplies(lean, tmp_path))
-    assert np.array_equal(engine.prepare(inputs, plan, quiet)["text"], first["text"])
-    plain = replace(inputs, negative_prompt="smiling", sampling={**SAMPLING, "text_guidance": 1.0})
-    engine.prepare(plain, plan, quiet)  # which reads no negative prompt
-    with pytest.raises(TalkheadError) as caught:
-        engine.prepare(replace(inputs, prompt="smiling"), plan, quiet)
-    assert caught.value.code == Code.WEIGHTS
-    assert "talkhead weights prompts" in caught.value.hint
-
-
-def test_its_set_holds_what_it_reads_and_no_more(engine: OmniAvatar, tmp_path: Path) -> None:
-    """A worker starts once a whole set is here: what nothing reads would keep it waiting."""
-    asked: set[str] = set()
-
-    def files(*names: str) -> tuple[Path, ...]:
-        asked.update(names)
-        return engine.supplies.files(*names)
-
-    fresh = OmniAvatar(replace(engine.supplies, files=files, prompts=(tmp_path,)))
-    ran(fresh, 5)
-    assert {file.id for file in manifest().sets["omniavatar"].files} <= asked
 
 
 def test_models_are_loaded_once_for_jobs_that_are_alike(
@@ -335,15 +271,6 @@ def test_what_does_not_fit_is_refused_before_it_begins(
         assert "memory.quant=fp8" in caught.value.hint
 
 
-def test_tiles_stay_as_the_job_began(engine: OmniAvatar, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = planned(engine, 9)
-    chosen = Layout(tiles=True)
-    monkeypatch.setattr(weighing, "choose", lambda *_: chosen)
-    job = engine.prepare(given(9), plan, quiet)
-    monkeypatch.undo()
-    assert settings_of(read(job)).tiles is not None
-
-
 def test_a_short_tail_costs_less_and_leaves_what_is_before_as_it_was(engine: OmniAvatar) -> None:
     short = options(short_tail=True)
     whole, less = planned(engine, 20), planned(engine, 20, options=short)
@@ -371,24 +298,3 @@ def test_a_chunk_has_to_be_longer_than_its_overlap(engine: OmniAvatar) -> None:
     least = int(caught.value.hint.split()[2])
     plan = planned(engine, 30, options=options(overlap=17, max_tokens=least))
     assert plan.windows[0] > 17
-
-
-def test_a_tick_can_stop_it(engine: OmniAvatar) -> None:
-    plan = planned(engine, 9)
-    prepared = engine.prepare(given(9), plan, quiet)
-
-    def tick(_done: int, _total: int) -> None:
-        raise TalkheadError(Code.CANCELLED, "stop")
-
-    with pytest.raises(TalkheadError):
-        list(engine.generate(prepared, plan, tick, None))
-    with pytest.raises(TalkheadError):
-        engine.prepare(given(9), plan, tick)
-
-
-def test_planning_loads_no_torch() -> None:
-    script = (
-        "import sys, talkhead.engines.omniavatar;"
-        "sys.exit(bool({'torch', 'pydantic', 'diffusers'} & set(sys.modules)))"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
