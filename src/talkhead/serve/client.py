@@ -147,8 +147,8 @@ class Client:
         found = self.runsync({"action": "capabilities"})
         return {**(found.get("ability") or {}), "version": found.get("version"), "ours": False}
 
-    def jobs(self, limit: int = 30, before: str | None = None, status: str | None = None) -> Json:
-        """Return `jobs`, newest first."""
+    def jobs(self, limit: int = 30, before: int | None = None, status: str | None = None) -> Json:
+        """Return `jobs`, newest first, and `next`: the `before` of those that follow, or None."""
         asked = {"limit": limit, "before": before, "status": status}
         given = {name: value for name, value in asked.items() if value is not None}
         return self._json("GET", "/jobs", params=given)

@@ -60,7 +60,7 @@ def _paths() -> Schema:
     key = {**_id("key"), "description": "of a result, as its URL has it"}
     listing = [
         _query("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "50 unless said"),
-        _query("before", {"type": "number", "minimum": 0}, "`created` of the last one seen"),
+        _query("before", {"type": "integer", "minimum": 0}, "`next` of the answer before"),
         _query("status", {"enum": list(schema.STATES)}, "only these"),
     ]
     return {
@@ -157,7 +157,11 @@ def _schemas() -> Schema:
             ["reference", "bytes", "mime"],
         ),
         "Jobs": _object(
-            {"jobs": {"type": "array", "items": {"$ref": "#/components/schemas/JobLine"}}}, ["jobs"]
+            {
+                "jobs": {"type": "array", "items": {"$ref": "#/components/schemas/JobLine"}},
+                "next": {"type": ["integer", "null"], "description": "`before` of the next page"},
+            },
+            ["jobs", "next"],
         ),
         "JobLine": _object(job, needed),
         "JobDetail": _object(

@@ -101,7 +101,8 @@ def _looking(made: APIRouter, parts: Parts) -> None:
         limit, before, status = history.asked(request.query_params, PAGE, MOST)
         queue = parts.dispatcher.queue
         found = await asyncio.to_thread(history.visible, queue, limit, before, status)
-        return {"jobs": [wire.listed(entry) for entry in found]}
+        more = found[-1].turn if len(found) == limit else None
+        return {"jobs": [wire.listed(entry) for entry in found], "next": more}
 
     @made.get("/jobs/{id}")
     async def job(id: str) -> Body:  # noqa: A002
