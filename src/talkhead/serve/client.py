@@ -6,6 +6,7 @@ plain endpoint lacks (uploads, the list of jobs, partial videos) is E_UNSUPPORTE
 
 import base64
 import json
+import secrets
 import ssl
 import time
 from collections import deque
@@ -177,7 +178,8 @@ class Client:
 
     def download(self, link: str, target: Path) -> Path:
         """Save what a result's link leads to; the file appears whole or not at all."""
-        part = target.with_name(f".{target.name}.partial")
+        # its own name: a page may be asked for the same file twice at once
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
         try:
             with self._streaming("GET", self.url(link), {}) as reply:
                 if reply.is_error:

@@ -70,6 +70,11 @@ def voices(ability: Json) -> list[Choice]:
             if item.get("ready")]  # fmt: skip
 
 
+def library(ability: Json, kind: str) -> list[str]:
+    """Return the names of the library's `pictures` or `sounds`; a plain endpoint tells none."""
+    return [str(name) for name in (ability.get("library") or {}).get(kind, ())]
+
+
 def takes_video(ability: Json) -> bool:
     """Return whether any engine that is ready takes a video in place of the portrait."""
     return any(

@@ -1,12 +1,11 @@
 """The page: its tabs, laid out and connected. Importing it loads Gradio, which takes seconds."""
 
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from talkhead.serve.ui import drawing, history, html, making, opening, own_options
+from talkhead.serve.ui import again, drawing, history, html, library, making, opening, own_options
 from talkhead.serve.ui import form as forms
 from talkhead.serve.ui import stage as stages
 from talkhead.serve.ui.form import Form
@@ -46,7 +45,9 @@ def build(site: Site) -> Any:
         drawing.wire(site, form.drawing, form.fields["portrait"], place)
         history.wire(site, past, place, ability, session, follow)
         _open(blocks, site, form, beside, (place, ability), server)
-        _reuse(form, beside, past, preset, tabs)
+        library.wire(site, form, beside.speaker, place)
+        sources = ((beside.again, beside.job), (past.again, past.opened))
+        again.wire(site, form, beside, (place, ability, preset), tabs, sources)
         _follow(site, beside, place, follow, tabs)
         _remember(beside, session)
     blocks.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
@@ -70,7 +71,7 @@ def look(site: Site) -> Json:
         "mcp_server": False,
         "enable_monitoring": False,
         "show_error": False,
-        "allowed_paths": [str(site.folder), str(_assets())],
+        "allowed_paths": [str(site.folder), *map(str, opening.samples())],
     }
 
 
@@ -127,20 +128,16 @@ def _theme() -> Any:
     )
 
 
-def _assets() -> Path:
-    return Path(str(files("talkhead") / "assets"))
-
-
 def _create() -> tuple[Form, Stage]:
-    samples = [(file.name, local(file)) for file in sorted(_assets().glob("*.png"))]
+    samples = {file.name: file for file in opening.samples()}
     with gr.Row(elem_id="th-create"):
         with gr.Column(scale=5, min_width=300):
-            form = forms.create(samples)
+            form = forms.create([(name, local(file)) for name, file in samples.items()])
         with gr.Column(scale=6, min_width=300):
             beside = stages.create()
 
     def sample(event: gr.EventData) -> str:
-        return next(str(_assets() / name) for name, _ in samples if name == event._data.get("name"))
+        return str(samples[event._data["name"]])
 
     form.samples.click(sample, None, form.fields["portrait"], **QUIET)
 
@@ -216,20 +213,6 @@ def _connect(site: Site, form: Form, place: Any, ability: Any, server: Any) -> N
 
     outputs = [place, said, *opening.outputs(form, ability)]
     connect.click(chosen, [base, key], outputs, js=REMEMBER, **QUIET)
-
-
-def _reuse(form: Form, beside: Stage, past: history.History, preset: Any, tabs: Any) -> None:
-    """Connect the buttons that bring the settings of a job back."""
-
-    def reuse(job: Json) -> Updates:
-        if not job.get("payload"):
-            return {}
-        found = opening.refilled(form, job["payload"], job.get("seed"), preset)
-        return found | {tabs: gr.Tabs(selected="create")}
-
-    outputs = [*opening.refill_outputs(form, preset), tabs]
-    beside.again.click(reuse, beside.job, outputs, **QUIET)
-    past.again.click(reuse, past.opened, outputs, **QUIET)
 
 
 def _follow(site: Site, beside: Stage, place: Any, follow: Any, tabs: Any) -> None:
