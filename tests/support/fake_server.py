@@ -459,7 +459,11 @@ def _own(app: FastAPI, fake: Fake) -> None:  # noqa: C901 (one table of paths)
     @app.get("/capabilities")
     async def capabilities() -> Any:
         shown = {"version": "0.1.0", "engine": "draft", "workers": []}
-        return {**fake.ability(), **shown, "library": library.offered(Settings(library=fake.library))}
+        return {
+            **fake.ability(),
+            **shown,
+            "library": library.offered(Settings(library=fake.library)),
+        }
 
     @app.post("/fake/script")
     async def script(request: Request) -> Any:

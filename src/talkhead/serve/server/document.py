@@ -199,7 +199,8 @@ def _schemas() -> Schema:
                 "devices": {"type": "array", "items": TEXT},
                 "library": {
                     "type": "object",
-                    "description": "names that library:NAME takes: `pictures` and `sounds`",
+                    "description": "names that library:NAME takes: `pictures`, `sounds`; "
+                    "`bundle`: those of them that come with talkhead",
                 },
                 "price_per_hour": {"type": ["number", "null"]},
             },

@@ -30,13 +30,17 @@ MIMES = {
 
 
 def offered(settings: Settings) -> dict[str, list[str]]:
-    """Return the names of `pictures` and `sounds`, the operator's own before the bundle's."""
+    """Return the names of `pictures` and `sounds`, the operator's own before the bundle's.
+
+    Under `bundle` are those that come with talkhead and have no other file in their place.
+    """
     own = list(_names(settings.library)) if settings.library else []
-    names = list(dict.fromkeys([*own, *_names(bundle())]))
-    return {
-        kind: [name for name in names if _mime(name).startswith(family)][:MOST]
+    more = [name for name in _names(bundle()) if name not in own]
+    kinds = {
+        kind: [name for name in (*own, *more) if _mime(name).startswith(family)][:MOST]
         for kind, family in (("pictures", "image/"), ("sounds", "audio/"))
     }
+    return {**kinds, "bundle": more}
 
 
 def answer(settings: Settings, name: str) -> Response:

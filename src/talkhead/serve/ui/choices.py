@@ -71,8 +71,12 @@ def voices(ability: Json) -> list[Choice]:
 
 
 def library(ability: Json, kind: str) -> list[str]:
-    """Return the names of the library's `pictures` or `sounds`; a plain endpoint tells none."""
-    return [str(name) for name in (ability.get("library") or {}).get(kind, ())]
+    """Return the names of the operator's `pictures` or `sounds`; a plain endpoint tells none.
+
+    What comes with talkhead itself is left out: the page has its own example.
+    """
+    shelf = ability.get("library") or {}
+    return [str(name) for name in shelf.get(kind, ()) if name not in shelf.get("bundle", ())]
 
 
 def takes_video(ability: Json) -> bool:

@@ -68,7 +68,7 @@ def create(samples: list[tuple[str, str]]) -> Form:
     returned = gr.HTML("", elem_id="th-returned")
     fields = _picture()
     found = gr.HTML(html.samples(samples), js_on_load=CLICKS, visible=bool(samples))
-    shelf = _shelf("A portrait of the library", "th-library")
+    shelf = _shelf("A portrait from the library", "th-library")
     drawn = drawing.create()
     fields["two"] = gr.Checkbox(label="Two people in the picture", elem_id="th-two")
     first = _speaker(1)
@@ -130,7 +130,7 @@ def _picture() -> dict[str, Any]:
 
 
 def _speaker(number: int) -> Speaking:
-    whose = "" if number == 1 else " of speaker 2"
+    whose, of_whom = ("", "") if number == 1 else (" of speaker 2", ", for speaker 2")
     mode = gr.State("recording")
     with gr.Tabs(elem_classes="th-speech") as choice:
         with gr.Tab("Recording", id="recording") as recording:
@@ -142,7 +142,7 @@ def _speaker(number: int) -> Speaking:
                 editable=False,
                 buttons=[],
             )
-            shelf = _shelf(f"A recording of the library{whose}", f"th-sounds-{number}")
+            shelf = _shelf(f"A recording from the library{of_whom}", f"th-sounds-{number}")
             with gr.Accordion(f"I have the words{whose}", open=False):
                 transcript = gr.Textbox(
                     label=f"Words of the recording{whose}",

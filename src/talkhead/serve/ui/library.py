@@ -1,6 +1,5 @@
 """The operator's library on the page: pictures and recordings to choose by name."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -16,10 +15,9 @@ Json = dict[str, Any]
 QUIET: Json = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def offered(form: Form, known: Json, samples: Sequence[str]) -> Updates:
-    """Return the choices of the library; the `samples` have buttons of their own."""
-    pictures = [name for name in choices.library(known, "pictures") if name not in samples]
-    sounds = choices.library(known, "sounds")
+def offered(form: Form, known: Json) -> Updates:
+    """Return the choices of the library, where the operator has put something into it."""
+    pictures, sounds = (choices.library(known, kind) for kind in ("pictures", "sounds"))
     shown: Updates = {form.shelf: gr.Dropdown(pictures, value=None, visible=bool(pictures))}
     for speaker in form.speakers:
         shown[speaker.shelf] = gr.Dropdown(sounds, value=None, visible=bool(sounds))

@@ -1,7 +1,5 @@
 """What happens when the page opens, or a server is chosen."""
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,11 +11,6 @@ from talkhead.serve.ui.site import Site
 from talkhead.serve.ui.stage import Stage, Updates
 
 Json = dict[str, Any]
-
-
-def samples() -> list[Path]:
-    """Return the example portraits, which come with the page."""
-    return sorted(Path(str(files("talkhead") / "assets")).glob("*.png"))
 
 
 def reached(site: Site, form: Form, place: Json, ability: Any) -> Updates:
@@ -41,7 +34,7 @@ def reached(site: Site, form: Form, place: Json, ability: Any) -> Updates:
     for speaker in form.speakers:
         value = voices[0][1] if voices else None
         found[speaker.fields["voice"]] = gr.Dropdown(voices, value=value)
-    found |= library.offered(form, known, [file.name for file in samples()])
+    found |= library.offered(form, known)
     return found | of_engine(form, known, begin)
 
 

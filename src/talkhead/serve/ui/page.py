@@ -1,10 +1,12 @@
 """The page: its tabs, laid out and connected. Importing it loads Gradio, which takes seconds."""
 
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from talkhead.media.fetch import bundle
 from talkhead.serve.ui import again, drawing, history, html, library, making, opening, own_options
 from talkhead.serve.ui import form as forms
 from talkhead.serve.ui import stage as stages
@@ -71,7 +73,7 @@ def look(site: Site) -> Json:
         "mcp_server": False,
         "enable_monitoring": False,
         "show_error": False,
-        "allowed_paths": [str(site.folder), *map(str, opening.samples())],
+        "allowed_paths": [str(site.folder), *map(str, _samples())],
     }
 
 
@@ -128,8 +130,13 @@ def _theme() -> Any:
     )
 
 
+def _samples() -> list[Path]:
+    """Return the example portraits, which come with the page."""
+    return sorted(bundle().glob("*.png"))
+
+
 def _create() -> tuple[Form, Stage]:
-    samples = {file.name: file for file in opening.samples()}
+    samples = {file.name: file for file in _samples()}
     with gr.Row(elem_id="th-create"):
         with gr.Column(scale=5, min_width=300):
             form = forms.create([(name, local(file)) for name, file in samples.items()])

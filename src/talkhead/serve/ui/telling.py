@@ -238,7 +238,7 @@ def _why(reference: str) -> str:
         return "is no longer on the server: choose the file again."
     if scheme == "data":
         return "travelled inside the request and was not kept: choose the file again."
-    return f"came by {scheme}: and not from this page: choose the file itself."
+    return f"came by a link ({scheme}): choose the file itself."
 
 
 def stages(seconds: Mapping[str, float]) -> list[tuple[str, str]]:
