@@ -10,6 +10,7 @@ from talkhead.media.fetch import bundle
 from talkhead.serve.ui import again, drawing, history, html, library, making, opening, own_options
 from talkhead.serve.ui import form as forms
 from talkhead.serve.ui import stage as stages
+from talkhead.serve.ui.colours import COLOURS
 from talkhead.serve.ui.form import Form
 from talkhead.serve.ui.site import Site, local
 from talkhead.serve.ui.stage import Stage, Updates
@@ -80,54 +81,12 @@ def look(site: Site) -> Json:
 def _theme() -> Any:
     system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Consolas", "monospace"]
-    return gr.themes.Base(
+    base = gr.themes.Base(
         primary_hue="teal", neutral_hue="zinc", radius_size="lg", font=system, font_mono=mono
-    ).set(
-        body_background_fill="#f5f7f6",
-        body_background_fill_dark="#111615",
-        body_text_color="#1c2321",
-        body_text_color_dark="#eef2f0",
-        body_text_color_subdued="#56625e",
-        body_text_color_subdued_dark="#a8b5b0",
-        block_background_fill="#ffffff",
-        block_background_fill_dark="#1a2120",
-        block_border_color="#dde3e0",
-        block_border_color_dark="#313b38",
-        block_label_background_fill="#ffffff",
-        block_label_background_fill_dark="#1a2120",
-        block_label_text_color="#3c4744",
-        block_label_text_color_dark="#c9d3cf",
-        block_title_text_color="#3c4744",
-        block_title_text_color_dark="#c9d3cf",
-        block_info_text_color="#56625e",
-        block_info_text_color_dark="#a8b5b0",
-        block_shadow="none",
-        border_color_primary="#dde3e0",
-        border_color_primary_dark="#313b38",
-        input_border_width="1px",
-        input_border_color="#cfd7d4",
-        input_border_color_dark="#3b4744",
-        input_background_fill="#ffffff",
-        input_background_fill_dark="#141a19",
-        input_placeholder_color="#66736e",
-        input_placeholder_color_dark="#92a09b",
-        button_primary_background_fill="#0b6b61",
-        button_primary_background_fill_hover="#095a52",
-        button_primary_background_fill_dark="#4fd1bd",
-        button_primary_background_fill_hover_dark="#6fdccb",
-        button_primary_text_color="#ffffff",
-        button_primary_text_color_dark="#06201c",
-        button_secondary_background_fill="#ffffff",
-        button_secondary_background_fill_dark="#1f2826",
-        button_secondary_background_fill_hover="#eef3f1",
-        button_secondary_background_fill_hover_dark="#283331",
-        button_secondary_text_color="#1c2321",
-        button_secondary_text_color_dark="#eef2f0",
-        button_secondary_border_color="#cfd7d4",
-        button_secondary_border_color_dark="#3b4744",
-        checkbox_background_color_selected="#0b6b61",
-        checkbox_background_color_selected_dark="#2a9d8d",
     )
+    darker = {f"{name}_dark": dark for name, (_, dark) in COLOURS.items()}
+    lighter = {name: light for name, (light, _) in COLOURS.items()}
+    return base.set(**lighter, **darker, block_shadow="none", input_border_width="1px")
 
 
 def _samples() -> list[Path]:
