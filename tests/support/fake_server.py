@@ -470,6 +470,13 @@ def _own(app: FastAPI, fake: Fake) -> None:  # noqa: C901 (one table of paths)
         fake.script = Script(**await request.json())
         return {}
 
+    @app.post("/fake/finish")
+    async def finish() -> Any:
+        for job in fake.jobs.values():
+            job.queue_s = job.run_s = 0.0
+        fake.script = Script()
+        return {}
+
     @app.post("/fake/sweep")
     async def sweep() -> Any:
         for file in fake.uploads.iterdir():
