@@ -97,16 +97,18 @@ def test_the_whole_way(page: Any) -> None:
 @scripted
 @in_soak
 def test_progress_and_the_partial_video(page: Any, base: str) -> None:
-    tell(base, "/fake/script", queue_s=1.5, run_s=5)
+    tell(base, "/fake/script", queue_s=LONG, run_s=LONG)
     fill(page)
     page.get_by_role("button", name="Make the video").click()
     board = page.locator("#th-board")
     board.get_by_text("Number 2 in the queue").wait_for()
+    tell(base, "/fake/at", share=0.5)
     board.get_by_text("Making the video").wait_for()
     assert re.search(r"Window \d of 4 · about .* left", board.inner_text())
     page.locator("#th-screen").get_by_text("The video so far").wait_for()
     plays(page.locator("#th-screen video"))
     assert page.locator("#th-announce").get_attribute("aria-live") == "polite"
+    tell(base, "/fake/at", share=1)
     plays(made(page))
 
 
@@ -170,7 +172,7 @@ def test_a_reload_finds_the_job_again(page: Any, base: str) -> None:
     page.reload()
     page.get_by_role("progressbar").wait_for()
     page.get_by_role("button", name="Cancel").wait_for()
-    tell(base, "/fake/finish")
+    tell(base, "/fake/at", share=1)
     plays(made(page))
     second = page.context.new_page()  # the same browser's other tab shows it too
     opened(second, base)
@@ -223,7 +225,7 @@ def make_again(page: Any, base: str) -> None:
     tell(base, "/fake/script", run_s=LONG)
     page.get_by_role("button", name="Make the video").click()
     page.get_by_role("progressbar").wait_for()
-    tell(base, "/fake/finish")
+    tell(base, "/fake/at", share=1)
     made(page)
 
 
@@ -251,9 +253,26 @@ def test_files_that_are_gone_are_asked_for_and_the_library_has_others(page: Any,
     page.locator("#th-portrait img").wait_for()
     page.set_input_files("#th-audio-1 input[type=file]", str(SPEECH))
     page.locator("#th-plan dl").wait_for()
-    assert lack.inner_text() == ""
+    assert lack.locator("section").count() == 0
     make_again(page, base)
     assert _asked(base)[-1]["portrait"] == "library:team/Anna.png"
+
+
+@scripted
+@in_soak
+def test_a_job_that_runs_is_watched_from_the_history(page: Any, base: str) -> None:
+    tell(base, "/fake/script", run_s=LONG)
+    fill(page)
+    page.get_by_role("button", name="Make the video").click()
+    page.get_by_role("progressbar").wait_for()
+    page.evaluate("localStorage.clear()")  # another browser
+    known(opened(page, base))
+    assert page.get_by_role("progressbar").count() == 0
+    page.get_by_role("tab", name="History").click()
+    page.locator("#th-history .th-job").get_by_role("button", name="Watch").click()
+    page.get_by_role("progressbar").wait_for()
+    tell(base, "/fake/at", share=1)
+    plays(made(page))
 
 
 @scripted

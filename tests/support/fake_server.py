@@ -470,11 +470,11 @@ def _own(app: FastAPI, fake: Fake) -> None:  # noqa: C901 (one table of paths)
         fake.script = Script(**await request.json())
         return {}
 
-    @app.post("/fake/finish")
-    async def finish() -> Any:
+    @app.post("/fake/at")
+    async def at(request: Request) -> Any:
+        share = (await request.json())["share"]  # of its work; at 1 it has ended
         for job in fake.jobs.values():
-            job.queue_s = job.run_s = 0.0
-        fake.script = Script()
+            job.queue_s, job.born = 0.0, time.time() - share * job.run_s
         return {}
 
     @app.post("/fake/sweep")

@@ -43,7 +43,7 @@ def wire(site: Site, form: Form, speaker: Any, place: Any) -> None:
 def _connect(site: Site, form: Form, place: Any, shelf: Any, target: Any, also: Updates) -> None:
     def take(place: Json, name: str | None) -> Updates:
         if not name:
-            return {}
+            return gr.skip()
         try:
             with site.open(place) as client:
                 file = site.brought(client, f"library:{name}")
