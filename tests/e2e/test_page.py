@@ -30,7 +30,7 @@ from support.browser import (
 LONG = 3600.0  # seconds: a job that ends when the test says so
 LACKING = browser.lacking()
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING or "-")
-in_soak = pytest.mark.soak  # CI has time for the first way, cancel, bad files, two people, a reload
+in_soak = pytest.mark.soak  # CI has time for one walk, and for two people
 scripted = pytest.mark.skipif(browser.HERE in os.environ, reason="scripts the fake server")
 
 
@@ -78,6 +78,36 @@ def page(base: str, context: Any) -> Iterator[Any]:
     assert watch.foreign == []
 
 
+@scripted
+def test_one_walk(page: Any, base: str, tmp_path: Path) -> None:
+    """A bad file, the plan, cancelling, trying again, a reload in the middle, the played video.
+
+    In one go, as each visit costs seconds; the tests of `make soak` take the parts apart.
+    """
+    fill(page, portrait=_no_picture(tmp_path))
+    page.get_by_role("alert").get_by_text("Portrait").first.wait_for()
+    page.get_by_role("button", name="Remove Image").click()
+    page.set_input_files("#th-portrait input[type=file]", str(PORTRAIT))
+    page.locator("#th-plan").get_by_text("7.1 s").wait_for()
+    assert page.locator("#th-faces .th-face").count() == 1
+    tell(base, "/fake/script", run_s=LONG)
+    page.get_by_role("button", name="Make the video").click()
+    page.get_by_role("progressbar").wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("alert").get_by_role("heading", name="Cancelled").wait_for()
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("progressbar").wait_for()
+    page.reload()
+    page.get_by_role("progressbar").wait_for()
+    page.get_by_role("button", name="Cancel").wait_for()
+    tell(base, "/fake/at", share=1)
+    plays(made(page))
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert Path(download.value.path()).read_bytes()[4:8] == b"ftyp"
+
+
+@in_soak
 def test_the_whole_way(page: Any) -> None:
     fill(page)
     plan = page.locator("#th-plan")
@@ -113,6 +143,7 @@ def test_progress_and_the_partial_video(page: Any, base: str) -> None:
 
 
 @scripted
+@in_soak
 def test_cancel(page: Any, base: str) -> None:
     tell(base, "/fake/script", run_s=LONG)
     fill(page)
@@ -124,10 +155,14 @@ def test_cancel(page: Any, base: str) -> None:
     page.get_by_role("button", name="Try again").wait_for()
 
 
+def _no_picture(folder: Path) -> Path:
+    (bad := folder / "holiday.png").write_text("this is text")
+    return bad
+
+
+@in_soak
 def test_a_file_that_is_no_picture(page: Any, tmp_path: Path) -> None:
-    bad = tmp_path / "holiday.png"
-    bad.write_text("this is text")
-    fill(page, portrait=bad)
+    fill(page, portrait=_no_picture(tmp_path))
     alert = page.get_by_role("alert").first
     alert.wait_for()
     assert "Portrait" in alert.inner_text()
@@ -164,6 +199,7 @@ def test_a_busy_server_is_waited_for(page: Any, base: str) -> None:
 
 
 @scripted
+@in_soak
 def test_a_reload_finds_the_job_again(page: Any, base: str) -> None:
     tell(base, "/fake/script", run_s=LONG)
     fill(page)
@@ -207,8 +243,6 @@ def test_two_speakers_by_clicks(page: Any, base: str, tmp_path: Path) -> None:
     assert first == pytest.approx([692, 69.5, 783.4, 178.3])
     assert second == pytest.approx([0.15 * 1024, 0.12 * 512, 0.30 * 1024, 0.40 * 512], abs=4)
     assert payload["turns"] == "in_turn"
-    page.reload()
-    made(page)
     again(page)
     page.locator("#th-returned").get_by_text("Settings and files are back").wait_for()
     page.locator("#th-faces .th-box-2").wait_for()
