@@ -34,6 +34,7 @@ EXTRAS = {
     "espeak": ("espeakng_loader", "espeak"),
     "infinitetalk": ("diffusers", "torch"),
     "omniavatar": ("diffusers", "torch"),
+    "runpod": ("runpod", "runpod"),
     "s3": ("boto3", "s3"),
     "server": ("fastapi", "server"),
     "ui": ("gradio", "ui"),

@@ -27,9 +27,10 @@ from support.browser import (
     tell,
 )
 
+LONG = 3600.0  # seconds: a job that ends when the test says so
 LACKING = browser.lacking()
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING or "-")
-in_soak = pytest.mark.soak  # CI has time for the first way, cancel, bad files, two people, a reload
+in_soak = pytest.mark.soak  # CI has time for one walk, and for two people
 scripted = pytest.mark.skipif(browser.HERE in os.environ, reason="scripts the fake server")
 
 
@@ -45,14 +46,26 @@ def chromium() -> Iterator[Any]:
         yield started
 
 
-@pytest.fixture
-def context(base: str, chromium: Any) -> Iterator[Any]:
-    if browser.HERE not in os.environ:
-        tell(base, "/fake/forget")
+@pytest.fixture(scope="module")
+def visitor(chromium: Any) -> Iterator[Any]:
+    """Return one browser's profile: the page's own files are loaded once."""
     opened = chromium.new_context(viewport={"width": 1280, "height": 1000})
     opened.set_default_timeout(WAIT)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def context(base: str, visitor: Any) -> Iterator[Any]:
+    """Return the profile with nothing left of the tests before."""
+    if browser.HERE not in os.environ:
+        tell(base, "/fake/forget")
+    yield visitor
+    for page in visitor.pages[1:]:
+        page.close()
+    for page in visitor.pages:
+        page.evaluate("localStorage.clear()")
+        page.close()
 
 
 @pytest.fixture
@@ -65,6 +78,36 @@ def page(base: str, context: Any) -> Iterator[Any]:
     assert watch.foreign == []
 
 
+@scripted
+def test_one_walk(page: Any, base: str, tmp_path: Path) -> None:
+    """A bad file, the plan, cancelling, trying again, a reload in the middle, the played video.
+
+    In one go, as each visit costs seconds; the tests of `make soak` take the parts apart.
+    """
+    fill(page, portrait=_no_picture(tmp_path))
+    page.get_by_role("alert").get_by_text("Portrait").first.wait_for()
+    page.get_by_role("button", name="Remove Image").click()
+    page.set_input_files("#th-portrait input[type=file]", str(PORTRAIT))
+    page.locator("#th-plan").get_by_text("7.1 s").wait_for()
+    assert page.locator("#th-faces .th-face").count() == 1
+    tell(base, "/fake/script", run_s=LONG)
+    page.get_by_role("button", name="Make the video").click()
+    page.get_by_role("progressbar").wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("alert").get_by_role("heading", name="Cancelled").wait_for()
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("progressbar").wait_for()
+    page.reload()
+    page.get_by_role("progressbar").wait_for()
+    page.get_by_role("button", name="Cancel").wait_for()
+    tell(base, "/fake/at", share=1)
+    plays(made(page))
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert Path(download.value.path()).read_bytes()[4:8] == b"ftyp"
+
+
+@in_soak
 def test_the_whole_way(page: Any) -> None:
     fill(page)
     plan = page.locator("#th-plan")
@@ -73,6 +116,7 @@ def test_the_whole_way(page: Any) -> None:
     assert page.locator("#th-faces .th-face").count() == 1
     page.get_by_role("button", name="Make the video").click()
     plays(made(page))
+    assert page.evaluate("document.activeElement.innerText") == "Your video is ready."
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
     assert Path(download.value.path()).read_bytes()[4:8] == b"ftyp"
@@ -83,22 +127,25 @@ def test_the_whole_way(page: Any) -> None:
 @scripted
 @in_soak
 def test_progress_and_the_partial_video(page: Any, base: str) -> None:
-    tell(base, "/fake/script", queue_s=1.5, run_s=5)
+    tell(base, "/fake/script", queue_s=LONG, run_s=LONG)
     fill(page)
     page.get_by_role("button", name="Make the video").click()
     board = page.locator("#th-board")
     board.get_by_text("Number 2 in the queue").wait_for()
+    tell(base, "/fake/at", share=0.5)
     board.get_by_text("Making the video").wait_for()
     assert re.search(r"Window \d of 4 · about .* left", board.inner_text())
     page.locator("#th-screen").get_by_text("The video so far").wait_for()
     plays(page.locator("#th-screen video"))
     assert page.locator("#th-announce").get_attribute("aria-live") == "polite"
+    tell(base, "/fake/at", share=1)
     plays(made(page))
 
 
 @scripted
+@in_soak
 def test_cancel(page: Any, base: str) -> None:
-    tell(base, "/fake/script", run_s=60)
+    tell(base, "/fake/script", run_s=LONG)
     fill(page)
     page.get_by_role("button", name="Make the video").click()
     page.get_by_role("progressbar").wait_for()
@@ -108,10 +155,14 @@ def test_cancel(page: Any, base: str) -> None:
     page.get_by_role("button", name="Try again").wait_for()
 
 
+def _no_picture(folder: Path) -> Path:
+    (bad := folder / "holiday.png").write_text("this is text")
+    return bad
+
+
+@in_soak
 def test_a_file_that_is_no_picture(page: Any, tmp_path: Path) -> None:
-    bad = tmp_path / "holiday.png"
-    bad.write_text("this is text")
-    fill(page, portrait=bad)
+    fill(page, portrait=_no_picture(tmp_path))
     alert = page.get_by_role("alert").first
     alert.wait_for()
     assert "Portrait" in alert.inner_text()
@@ -148,14 +199,16 @@ def test_a_busy_server_is_waited_for(page: Any, base: str) -> None:
 
 
 @scripted
+@in_soak
 def test_a_reload_finds_the_job_again(page: Any, base: str) -> None:
-    tell(base, "/fake/script", run_s=7)
+    tell(base, "/fake/script", run_s=LONG)
     fill(page)
     page.get_by_role("button", name="Make the video").click()
     page.get_by_role("progressbar").wait_for()
     page.reload()
     page.get_by_role("progressbar").wait_for()
     page.get_by_role("button", name="Cancel").wait_for()
+    tell(base, "/fake/at", share=1)
     plays(made(page))
     second = page.context.new_page()  # the same browser's other tab shows it too
     opened(second, base)
@@ -185,11 +238,95 @@ def test_two_speakers_by_clicks(page: Any, base: str, tmp_path: Path) -> None:
     made(page)
     if browser.HERE in os.environ:
         return
-    payload = [job for job in tell(base, "/fake/jobs") if not job.get("dry_run")][-1]
+    payload = _asked(base)[-1]
     first, second = (speaker["box"] for speaker in payload["speakers"])
     assert first == pytest.approx([692, 69.5, 783.4, 178.3])
     assert second == pytest.approx([0.15 * 1024, 0.12 * 512, 0.30 * 1024, 0.40 * 512], abs=4)
     assert payload["turns"] == "in_turn"
+    again(page)
+    page.locator("#th-returned").get_by_text("Settings and files are back").wait_for()
+    page.locator("#th-faces .th-box-2").wait_for()
+    make_again(page, base)
+    assert _asked(base)[-1] == {**payload, "sampling": {"seed": 4711}}
+
+
+def again(page: Any) -> None:
+    page.get_by_role("button", name="Use these settings again").locator("visible=true").click()
+
+
+def make_again(page: Any, base: str) -> None:
+    """Make a video where one is shown already."""
+    tell(base, "/fake/script", run_s=LONG)
+    page.get_by_role("button", name="Make the video").click()
+    page.get_by_role("progressbar").wait_for()
+    tell(base, "/fake/at", share=1)
+    made(page)
+
+
+def _asked(base: str) -> list[dict[str, Any]]:
+    """Return the requests that were no questions, in order."""
+    return [job for job in tell(base, "/fake/jobs") if not job.get("dry_run")]
+
+
+@scripted
+@in_soak
+def test_files_that_are_gone_are_asked_for_and_the_library_has_others(page: Any, base: str) -> None:
+    fill(page)
+    page.locator("#th-plan dl").wait_for()
+    page.get_by_role("button", name="Make the video").click()
+    made(page)
+    tell(base, "/fake/sweep")
+    again(page)
+    lack = page.locator("#th-returned")
+    lack.get_by_text("The portrait is no longer on the server").wait_for()
+    lack.get_by_text("The recording is no longer on the server").wait_for()
+    page.locator("#th-plan").get_by_text("Add a portrait").wait_for()
+    page.get_by_label("A portrait from the library").click()
+    assert page.get_by_role("option").all_inner_texts() == ["team/Anna.png"]
+    page.get_by_role("option", name="team/Anna.png").click()
+    page.locator("#th-portrait img").wait_for()
+    page.set_input_files("#th-audio-1 input[type=file]", str(SPEECH))
+    page.locator("#th-plan dl").wait_for()
+    assert lack.locator("section").count() == 0
+    make_again(page, base)
+    assert _asked(base)[-1]["portrait"] == "library:team/Anna.png"
+
+
+@scripted
+@in_soak
+def test_a_job_that_runs_is_watched_from_the_history(page: Any, base: str) -> None:
+    tell(base, "/fake/script", run_s=LONG)
+    fill(page)
+    page.get_by_role("button", name="Make the video").click()
+    page.get_by_role("progressbar").wait_for()
+    page.evaluate("localStorage.clear()")  # another browser
+    known(opened(page, base))
+    assert page.get_by_role("progressbar").count() == 0
+    page.get_by_role("tab", name="History").click()
+    page.locator("#th-history .th-job").get_by_role("button", name="Watch").click()
+    page.get_by_role("progressbar").wait_for()
+    tell(base, "/fake/at", share=1)
+    plays(made(page))
+
+
+@scripted
+@in_soak
+def test_a_text_comes_back_whole_from_the_history(page: Any, base: str) -> None:
+    text = "This is a long text, which the server keeps. " * 12
+    page.set_input_files("#th-portrait input[type=file]", str(PORTRAIT))
+    page.get_by_role("tab", name="Text").click()
+    page.get_by_label("What to say").fill(text)
+    page.locator("#th-plan dl").wait_for()
+    page.get_by_role("button", name="Make the video").click()
+    made(page)
+    known(opened(page, base))
+    page.get_by_role("tab", name="History").click()
+    page.locator("#th-history .th-job").get_by_role("button", name="Open").click()
+    page.locator("#th-opened video").wait_for()
+    again(page)
+    said = page.get_by_label("What to say")
+    said.wait_for()  # its tab is chosen
+    page.wait_for_function("([e, t]) => e.value === t", arg=[said.element_handle(), text])
 
 
 @in_soak
@@ -275,7 +412,7 @@ def test_history_opens_uses_again_and_deletes(page: Any, base: str) -> None:
     page.reload()
     page.get_by_role("tab", name="History").click()
     card.get_by_role("button", name="Open").click()
-    page.get_by_role("button", name="Use these settings again").click()
+    again(page)
     page.locator("#th-advanced").get_by_text("Advanced").click()
     seed = page.get_by_label("Seed")
     page.wait_for_function("e => e.value === '77'", arg=seed.element_handle())
@@ -307,7 +444,7 @@ def test_an_engine_that_takes_a_video(page: Any, base: str, tmp_path: Path) -> N
     page.get_by_role("option", name="480p").click()
     page.get_by_role("button", name="Make the video").click()
     plays(made(page))
-    payload = [job for job in tell(base, "/fake/jobs") if not job.get("dry_run")][-1]
+    payload = _asked(base)[-1]
     assert payload["video"].endswith(".mp4")
     assert "portrait" not in payload
     assert (payload["size"], payload["quality"]) == ("480p", "balanced")
@@ -344,6 +481,6 @@ def test_the_engines_own_options(page: Any, base: str) -> None:
     page.wait_for_timeout(1500)
     page.get_by_role("button", name="Make the video").click()
     made(page)
-    payload = [job for job in tell(base, "/fake/jobs") if not job.get("dry_run")][-1]
+    payload = _asked(base)[-1]
     assert payload["engine"] == "draft"
     assert payload["options"] == {"head_motion": 0.5}

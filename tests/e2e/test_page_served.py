@@ -24,7 +24,7 @@ def logged_in(page: Any, server: Served) -> Any:
 
 
 def test_from_login_to_a_played_video(tmp_path: Path) -> None:
-    ground = Ground(tmp_path, TALKHEAD_ENGINE="draft")
+    ground = Ground(tmp_path, TALKHEAD_ENGINE="testcard")
     token = {"TALKHEAD_SERVER__TOKEN": TOKEN}
     with browser.chromium() as chromium, served(ground, **token) as server:
         context = chromium.new_context(viewport={"width": 1280, "height": 1000})
@@ -36,7 +36,7 @@ def test_from_login_to_a_played_video(tmp_path: Path) -> None:
         page.get_by_role("button", name="Make the video").click()
         plays(made(page))
         page.get_by_role("tab", name="History").click()
-        page.locator("#th-history .th-job").get_by_text("draft").wait_for()  # the one: no plans
+        page.locator("#th-history .th-job").get_by_text("testcard").wait_for()  # the one: no plans
         assert watch.wrong == []
         assert watch.foreign == []
         for path in ("/gradio_api/info", "/config", "/gradio_api/heartbeat/x", "/assets/x.js"):

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import shutil
 import tempfile
 import time
 import uuid
@@ -27,6 +28,10 @@ from support.media import moving, tone, write_sound, write_video
 from talkhead.engines.draft.options import Options
 from talkhead.engines.infinitetalk.options import Options as Large
 from talkhead.errors import Code, TalkheadError
+from talkhead.media.fetch import bundle, in_library
+from talkhead.serve.server import library, page, page_only
+from talkhead.serve.ui import Site
+from talkhead.settings import Settings
 from talkhead.validation import parse
 
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
@@ -102,6 +107,9 @@ class Fake:
         self.seen: list[str] = []  # "METHOD /path" of every call
         self.uploads = folder / "uploads"
         self.uploads.mkdir(parents=True, exist_ok=True)
+        self.library = folder / "library"
+        (self.library / "team").mkdir(parents=True, exist_ok=True)
+        shutil.copy(bundle() / "astronaut.png", self.library / "team" / "Anna.png")
         sound = tone(4, 48_000)
         self.video = video or write_video(folder / "video.mp4", moving(100, 256), sound)
         self.thumbnail = folder / "thumbnail.jpg"
@@ -150,7 +158,9 @@ class Fake:
             inline = self.uploads / hashlib.sha256(reference.encode()).hexdigest()
             inline.write_bytes(base64.b64decode(reference.partition(",")[2]))
             return inline
-        return self.uploads / reference.removeprefix("volume:uploads/")
+        if reference.startswith("library:"):
+            return in_library(reference.partition(":")[2], self.library)
+        return self.uploads / reference.removeprefix("volume:")
 
     def faces(self, payload: dict[str, Any]) -> list[dict[str, Any]]:
         if not payload.get("portrait"):
@@ -315,7 +325,7 @@ def app_of(fake: Fake) -> FastAPI:
     async def scripted(request: Request, call_next: Any) -> Response:
         path = request.url.path
         fake.seen.append(f"{request.method} {path}")
-        ours = path.startswith(("/uploads", "/partial", "/jobs", "/capabilities"))
+        ours = path.startswith(("/uploads", "/library", "/partial", "/jobs", "/capabilities"))
         wanted = f"Bearer {fake.script.key}"
         shown = request.headers.get("authorization")
         if fake.script.key and shown != wanted and not path.startswith("/fake"):
@@ -405,9 +415,19 @@ def _own(app: FastAPI, fake: Fake) -> None:  # noqa: C901 (one table of paths)
     @app.put("/uploads/{name}")
     async def upload(name: str, request: Request) -> Any:
         data = await request.body()
-        key = hashlib.sha256(data).hexdigest()[:16] + Path(name).suffix
+        key = hashlib.sha256(data).hexdigest()[:32] + Path(name).suffix
         (fake.uploads / key).write_bytes(data)
-        return JSONResponse({"reference": f"volume:uploads/{key}", "bytes": len(data)}, 201)
+        return JSONResponse({"reference": f"volume:{key}", "bytes": len(data)}, 201)
+
+    @app.get("/uploads/{name}")
+    async def sent(name: str) -> Any:
+        if not (fake.uploads / name).exists():
+            return refused(TalkheadError(Code.INPUT, "it was swept away"), 404)
+        return FileResponse(fake.uploads / name)
+
+    @app.get("/library/{key:path}")
+    async def shelf(key: str) -> Any:
+        return library.answer(Settings(library=fake.library), key)
 
     @app.get("/files/fake/{name}")
     async def files(name: str) -> Any:
@@ -438,11 +458,29 @@ def _own(app: FastAPI, fake: Fake) -> None:  # noqa: C901 (one table of paths)
 
     @app.get("/capabilities")
     async def capabilities() -> Any:
-        return {**fake.ability(), "version": "0.1.0", "engine": "draft", "workers": []}
+        shown = {"version": "0.1.0", "engine": "draft", "workers": []}
+        return {
+            **fake.ability(),
+            **shown,
+            "library": library.offered(Settings(library=fake.library)),
+        }
 
     @app.post("/fake/script")
     async def script(request: Request) -> Any:
         fake.script = Script(**await request.json())
+        return {}
+
+    @app.post("/fake/at")
+    async def at(request: Request) -> Any:
+        share = (await request.json())["share"]  # of its work; at 1 it has ended
+        for job in fake.jobs.values():
+            job.queue_s, job.born = 0.0, time.time() - share * job.run_s
+        return {}
+
+    @app.post("/fake/sweep")
+    async def sweep() -> Any:
+        for file in fake.uploads.iterdir():
+            file.unlink()
         return {}
 
     @app.post("/fake/forget")
@@ -477,20 +515,15 @@ def main() -> None:
     words.add_argument("--video", type=Path)
     words.add_argument("--only-page", metavar="BASE")  # as `talkhead ui --endpoint BASE`
     asked = words.parse_args()
+    how: dict[str, Any] = {"host": "127.0.0.1", "port": asked.port, "log_level": "warning"}
     if asked.only_page:
-        from talkhead.serve import ui
-
-        app = FastAPI(lifespan=ui.lifespan(ui.Site(asked.only_page, choose=True)))
-        uvicorn.run(app, host="127.0.0.1", port=asked.port, log_level="warning")
+        uvicorn.run(page_only(Site(asked.only_page, choose=True)), **how)
         return
     with tempfile.TemporaryDirectory() as folder:
         app = app_of(Fake(Path(folder), asked.video))
-        base = f"http://127.0.0.1:{asked.port}"
-        if asked.page:
-            from talkhead.serve import ui
-
-            app.router.lifespan_context = ui.lifespan(ui.Site(base, same_origin=True))
-        uvicorn.run(app, host="127.0.0.1", port=asked.port, log_level="warning")
+        site = Site(f"http://127.0.0.1:{asked.port}", same_origin=True) if asked.page else None
+        app.router.lifespan_context = lambda app: page(app, site)
+        uvicorn.run(app, **how)
 
 
 if __name__ == "__main__":

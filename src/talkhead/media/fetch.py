@@ -107,8 +107,7 @@ def _judge(item: _Item, places: Places, watch: Watch) -> Path | Bring:
         case "data":
             return _data(rest, item.limit)
         case "library":
-            roots = [places.library] if places.library else []
-            return _under(roots, rest, item.ref, [Path(str(files("talkhead.assets")))])
+            return in_library(rest, places.library)
         case "volume":
             return _under(places.volumes, rest, item.ref)
         case "store":
@@ -184,6 +183,20 @@ def _from_store(
 
     if not get(key, into, limit, tick):
         raise refused(f"{shown(f'store:{key}')!r} was not found", "check the key")
+
+
+def in_library(name: str, library: Path | None) -> Path:
+    """Return the file that library:NAME means: the operator's own, or else the bundle's.
+
+    Raises E_INPUT_VALIDATION where there is none, or the name leads out of the folder.
+    """
+    own = [library] if library else []
+    return _under(own, name, f"library:{name}", [bundle()])
+
+
+def bundle() -> Path:
+    """Return the folder of the files that come with talkhead."""
+    return Path(str(files("talkhead.assets")))
 
 
 def _is_inside(name: str) -> bool:

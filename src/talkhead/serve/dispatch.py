@@ -90,12 +90,14 @@ class Dispatcher:
 
     async def cancel(self, job_id: str) -> Entry | None:
         """End a job, which counts at once; its process is free as soon as it has stopped."""
-        entry = await asyncio.to_thread(self.queue.cancel, job_id)
+        is_end = await asyncio.to_thread(self.queue.cancel, job_id)
         live = self.live.get(job_id)
         if live is not None and live.task is not None:
             live.task.cancel()
+        if is_end:
+            await self._ended(job_id)
         await self.tell()
-        return entry
+        return await self.entry(job_id)
 
     async def retry(self, job_id: str) -> Entry | None:
         """Queue an ended job again that did not complete."""
@@ -106,6 +108,8 @@ class Dispatcher:
     async def purge(self) -> int:
         """Drop all that waits; return how many."""
         gone = await asyncio.to_thread(self.queue.purge)
+        for job_id in gone:
+            await self._ended(job_id)
         await self.tell()
         return len(gone)
 
@@ -182,10 +186,8 @@ class Dispatcher:
                         await self._progress(live, event)
                     else:
                         await self._settle(ticket, attempt, event)
-        except asyncio.CancelledError:  # `cancel` has written the end down before
-            entry = await self._surely(self.queue.entry, ticket.id)
-            if entry is not None:
-                self.ended(entry, None)
+        except asyncio.CancelledError:
+            return  # `cancel` has written the end down, and told of it
 
     async def _progress(self, live: Live, progress: Progress) -> None:
         shown = payload(progress)
@@ -210,11 +212,15 @@ class Dispatcher:
         output = found.body or None
         text = found.text.encode("utf-8", "replace").decode() or None  # no halves of characters
         if await self._surely(self.queue.finish, ticket.id, attempt, status, output, text):
-            entry = await self._surely(self.queue.entry, ticket.id)
-            if entry is not None:
-                self.ended(entry, found)
-                if entry.facts.get("aside"):
-                    self._asides.append((time.monotonic(), ticket.id))
+            await self._ended(ticket.id, found)
+
+    async def _ended(self, job_id: str, answer: Answer | None = None) -> None:
+        """Tell of an end that has been written down just now."""
+        entry = await self._surely(self.queue.entry, job_id)
+        if entry is not None:
+            self.ended(entry, answer)
+            if entry.facts.get("aside"):
+                self._asides.append((time.monotonic(), job_id))
 
     async def _surely(self, call: Callable[..., Kept], *arguments: Any) -> Kept:
         """Have the queue do something, again and again while its database does not answer.
@@ -240,9 +246,7 @@ class Dispatcher:
         while True:
             now = time.time()
             for job_id in await self._surely(self.queue.expire, now):
-                entry = await self._surely(self.queue.entry, job_id)
-                if entry is not None:
-                    self.ended(entry, None)
+                await self._ended(job_id)
             await self._surely(self.queue.sweep, now - self.settings.keep_days * 86_400)
             while self._asides and time.monotonic() - self._asides[0][0] > ASIDE_S:
                 await self._surely(self.queue.forget, self._asides.popleft()[1])

@@ -51,6 +51,7 @@ class Entry:
     priority: int
     attempt: int  # from 1; another one follows a failure
     starts: int  # how often it was begun and not given back: past attempts, and kills of servers
+    turn: int  # counts up, no two are alike: who came first
     queued: float
     began: float | None
     ended: float | None
@@ -189,12 +190,11 @@ class Queue:
         with self._database.writing() as db:
             return _set(db, _RUNS, status="IN_QUEUE", began=None)
 
-    def cancel(self, key: str) -> Entry | None:
-        """Return a job's entry, cancelled unless it had ended."""
+    def cancel(self, key: str) -> bool:
+        """Cancel a job unless it has ended; return whether this was its end."""
         with self._database.writing() as db:
             going_on = sa.and_(jobs.c.id == key, sa.not_(_HAS_ENDED))
-            _set(db, going_on, status="CANCELLED", ended=self._clock())
-            return _entry_of(db, key)
+            return bool(_set(db, going_on, status="CANCELLED", ended=self._clock()))
 
     def retry(self, key: str) -> Entry | None:
         """Return a job's entry, queued anew behind all others if it had ended without success."""
@@ -236,12 +236,12 @@ class Queue:
         return self._delete(jobs.c.ended < before)
 
     def listed(
-        self, limit: int, before: float | None = None, status: Status | None = None
+        self, limit: int, before: int | None = None, status: Status | None = None
     ) -> list[Entry]:
-        """Return the newest jobs, of those queued before a time and of one status where given."""
-        query = sa.select(*_ENTRY).order_by(jobs.c.queued.desc(), jobs.c.turn.desc()).limit(limit)
+        """Return the newest jobs, of those before a turn and of one status where given."""
+        query = sa.select(*_ENTRY).order_by(jobs.c.turn.desc()).limit(limit)
         if before is not None:
-            query = query.where(jobs.c.queued < before)
+            query = query.where(jobs.c.turn < before)
         if status is not None:
             query = query.where(jobs.c.status == status)
         with self._database.reading() as db:

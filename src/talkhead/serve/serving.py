@@ -12,7 +12,7 @@ from talkhead import registry, settings
 from talkhead.errors import Code, TalkheadError
 from talkhead.serve import fitness, logs
 from talkhead.serve.server import application, page_only, prepared
-from talkhead.serve.ui import Site, installed
+from talkhead.serve.ui import Site
 from talkhead.settings import Settings
 from talkhead.settings.groups import Server
 
@@ -30,8 +30,8 @@ def serve(host: str | None, port: int | None, *, page: bool = True) -> None:
         _say("note: TALKHEAD_ENGINE is not set; here `engine: auto` is the draft engine")
         found = found.model_copy(update={"engine": "draft"})
     found = prepared(found)
-    if page and not installed():
-        _say(f"note: there is no web page without gradio: {registry.install('ui')}")
+    if page and (lack := registry.missing("ui")):
+        _say(f"note: there is no web page without gradio: {registry.install(lack)}")
         page = False
     with listening(found.server) as sock:
         site = Site(address(sock), _token(found.server), same_origin=True) if page else None

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def work(*, tied: bool) -> None:
     found = settings.load(aliases=True)
     fitness.refuse_unknown_families(found)
     logs.setup(found)
-    _need_sdk()
+    registry.need("runpod")
     if not settings.on_runpod():
         raise TalkheadError(
             Code.UNSUPPORTED,
@@ -72,7 +71,7 @@ def work(*, tied: bool) -> None:
 
 def serve(place: Place) -> None:
     """Serve RunPod's paths on this machine, with a real worker behind them, until Ctrl-C."""
-    _need_sdk()
+    registry.need("runpod")
     asyncio.run(_serve(place))
 
 
@@ -81,7 +80,7 @@ def try_out(file: Path) -> int:
 
     Progress goes to stderr, the answer to stdout.
     """
-    _need_sdk()
+    registry.need("runpod")
     body = _body(file)
     return asyncio.run(_try_out(body))
 
@@ -286,13 +285,6 @@ def _pull(found: Settings) -> None:
 
         with stop_on_signal() as cancel:
             weighing.first(found, logs.event, cancel)
-
-
-def _need_sdk() -> None:
-    if find_spec("runpod") is None:
-        raise TalkheadError(
-            Code.UNSUPPORTED, "the RunPod SDK is not installed", registry.install("runpod")
-        )
 
 
 def _say(text: str) -> None:

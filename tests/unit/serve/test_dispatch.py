@@ -156,6 +156,27 @@ def test_cancelling_counts_at_once_and_stops_the_work(place: str) -> None:
     assert [(end.id, end.status) for end in ends] == [("a", "CANCELLED"), ("b", "COMPLETED")]
 
 
+def test_jobs_that_wait_are_told_of_when_they_are_cancelled_or_purged(place: str) -> None:
+    running = asyncio.Event()
+
+    async def hang() -> None:
+        running.set()
+        await asyncio.sleep(60)
+
+    async def scene(made: Dispatcher) -> None:
+        for name in "abcd":
+            await made.submit(ticket(name))
+        await running.wait()
+        for _ in range(2):  # the second time it has ended already
+            assert (await made.cancel("b") or pytest.fail("gone")).status == "CANCELLED"
+        assert await made.purge() == 2
+        assert await made.purge() == 0
+        await made.cancel("a")
+
+    ends = play(place, Script(a=[[hang]]), scene)
+    assert [(end.id, end.status) for end in ends] == [(name, "CANCELLED") for name in "bcda"]
+
+
 def test_a_job_cancelled_while_it_is_taken_does_not_run(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

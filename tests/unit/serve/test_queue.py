@@ -109,7 +109,8 @@ def test_a_job_goes_from_submission_to_its_end(queue: Queue, clock: Clock) -> No
 
 
 def test_what_is_unknown(queue: Queue) -> None:
-    assert queue.entry("x") is queue.body("x") is queue.cancel("x") is queue.retry("x") is None
+    assert queue.entry("x") is queue.body("x") is queue.retry("x") is None
+    assert not queue.cancel("x")
     assert queue.claim("render") is None
     assert not queue.finish("x", 1, "FAILED", error="e")
     assert not queue.again("x", 1, 0)
@@ -166,7 +167,8 @@ def test_the_first_end_counts(queue: Queue) -> None:
     assert not queue.finish("a", 2, "COMPLETED", {})
     assert queue.finish("a", 1, "FAILED", error="first")
     assert not queue.finish("a", 1, "COMPLETED", {})
-    entry = queue.cancel("a") or pytest.fail("gone")
+    assert not queue.cancel("a")
+    entry = queue.entry("a") or pytest.fail("gone")
     assert (entry.status, entry.error, entry.output) == ("FAILED", "first", None)
 
 
@@ -175,7 +177,8 @@ def test_cancel_waiting_and_running(queue: Queue, clock: Clock) -> None:
     assert claimed(queue) == "a"
     clock.now = 1007.0
     for key in "ab":
-        entry = queue.cancel(key) or pytest.fail("gone")
+        assert queue.cancel(key)
+        entry = queue.entry(key) or pytest.fail("gone")
         assert (entry.status, entry.ended) == ("CANCELLED", 1007.0)
     assert not queue.finish("a", 1, "COMPLETED", {})
     assert not queue.again("a", 1, 0)
@@ -277,16 +280,19 @@ def test_forget_and_sweep_delete_what_has_ended(queue: Queue, clock: Clock) -> N
     submit(queue, "a")  # a new job may have the id
 
 
-def test_history_is_listed_newest_first(queue: Queue, clock: Clock) -> None:
+def test_history_is_listed_newest_first(queue: Queue) -> None:
     for key in "abcd":
-        clock.now += 1
-        submit(queue, key)
+        submit(queue, key)  # all of the same time, as a program sends them
     queue.cancel("b")
     page = queue.listed(2)
     assert [entry.id for entry in page] == ["d", "c"]
-    assert [entry.id for entry in queue.listed(9, before=page[-1].queued)] == ["b", "a"]
+    assert [entry.id for entry in queue.listed(9, before=page[-1].turn)] == ["b", "a"]
     assert [entry.id for entry in queue.listed(9, status="IN_QUEUE")] == ["d", "c", "a"]
-    assert [entry.id for entry in queue.listed(9, before=1004.0, status="CANCELLED")] == ["b"]
+    assert [entry.id for entry in queue.listed(9, before=page[-1].turn, status="CANCELLED")] == [
+        "b"
+    ]
+    queue.retry("b")  # queued anew
+    assert [entry.id for entry in queue.listed(9)] == ["b", "d", "c", "a"]
 
 
 def test_a_server_goes_on_where_another_died(opens: Callable[[], Queue]) -> None:

@@ -121,7 +121,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         job = self.any_job(data)
-        self.queue.cancel(job.id)
+        assert self.queue.cancel(job.id) == (job.status not in FINAL)
         if job.status not in FINAL:
             job.status = "CANCELLED"
 

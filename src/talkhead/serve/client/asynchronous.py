@@ -120,7 +120,7 @@ class AsyncClient:
         return await self._do(self._calls.capabilities())
 
     async def jobs(
-        self, limit: int = 30, before: str | None = None, status: str | None = None
+        self, limit: int = 30, before: int | None = None, status: str | None = None
     ) -> Json:
         """As `Client.jobs`."""
         return await self._do(self._calls.jobs(limit, before, status))

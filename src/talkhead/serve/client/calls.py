@@ -1,6 +1,7 @@
 """Every call that a client can make, as steps: what is sent, when again, and what it means."""
 
 import base64
+import secrets
 from collections.abc import Mapping, Sequence
 from hashlib import sha256 as new_digest
 from pathlib import Path
@@ -126,7 +127,7 @@ class Calls:
         found = yield from self.runsync({"action": "capabilities"})
         return {**(found.get("ability") or {}), "version": found.get("version"), "ours": False}
 
-    def jobs(self, limit: int, before: str | None, status: str | None) -> Steps[Json]:
+    def jobs(self, limit: int, before: int | None, status: str | None) -> Steps[Json]:
         """GET /jobs."""
         asked = {"limit": limit, "before": before, "status": status}
         given = {name: value for name, value in asked.items() if value is not None}
@@ -201,7 +202,8 @@ class Calls:
         self, link: str, target: Path, sha256: str | None = None, size: int | None = None
     ) -> Steps[Path]:
         """Save what a link leads to, beginning again where it breaks off."""
-        part = target.with_name(f".{target.name}.partial")
+        # its own name: a page may be asked for the same file twice at once
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
         patience = self._patience()
         try:
             while True:

@@ -141,8 +141,8 @@ class Client:
         """Return what the server can do, `ours` telling a talkhead server from a plain endpoint."""
         return self._do(self._calls.capabilities())
 
-    def jobs(self, limit: int = 30, before: str | None = None, status: str | None = None) -> Json:
-        """Return `jobs`, newest first."""
+    def jobs(self, limit: int = 30, before: int | None = None, status: str | None = None) -> Json:
+        """Return `jobs`, newest first, and `next`: the `before` of those that follow, or None."""
         return self._do(self._calls.jobs(limit, before, status))
 
     def job(self, job_id: str) -> Json:

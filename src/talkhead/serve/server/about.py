@@ -9,6 +9,7 @@ from talkhead.request import Talk
 from talkhead.result import Component
 from talkhead.serve.pool import LANES, Pool, devices
 from talkhead.serve.queue import Status
+from talkhead.serve.server import library
 from talkhead.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def capabilities(settings: Settings) -> Body:
         "engines": [_engine(runtime, found, table) for found in known.engines],
         "voices": [found.model_dump() for found in known.voices],
         "stores": list(known.stores),
+        "library": library.offered(settings),
         "devices": list(devices(settings)),
         "price_per_hour": known.price_per_hour,
     }

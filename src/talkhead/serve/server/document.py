@@ -21,6 +21,15 @@ REFUSALS = {
 }
 
 
+KINDS = (
+    "video/mp4",
+    "audio/wav",
+    "audio/flac",
+    "image/jpeg",
+    "image/png",
+)  # and what else was sent
+
+
 def openapi() -> Schema:
     """Return the OpenAPI 3.1 document."""
     made = schema.openapi()
@@ -60,7 +69,7 @@ def _paths() -> Schema:
     key = {**_id("key"), "description": "of a result, as its URL has it"}
     listing = [
         _query("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "50 unless said"),
-        _query("before", {"type": "number", "minimum": 0}, "`created` of the last one seen"),
+        _query("before", {"type": "integer", "minimum": 0}, "`next` of the answer before"),
         _query("status", {"enum": list(schema.STATES)}, "only these"),
     ]
     return {
@@ -69,7 +78,11 @@ def _paths() -> Schema:
                 **_operation("upload", "Send a file for requests to name", "Upload", "201"),
                 "parameters": [_id("name")],
                 "requestBody": {"required": True, "content": file},
-            }
+            },
+            "get": _file("sent", "Take back a file that was sent", [_id("name")], file),
+        },
+        "/library/{key}": {
+            "get": _file("shelf", "Take a picture or sound of the library", [_id("key")], file)
         },
         "/files/{key}": {
             "get": _file("file", "Take a result, where results are in a folder", [key], file)
@@ -111,7 +124,7 @@ def _plain(name: str, summary: str, mime: str) -> Schema:
 
 
 def _file(name: str, summary: str, parameters: list[Schema], content: Schema) -> Schema:
-    kinds = ("video/mp4", "audio/wav", "image/jpeg", "image/png", "application/json")
+    kinds = (*KINDS, "application/json")
     held = dict.fromkeys((*kinds, *content), content["application/octet-stream"])
     return {
         "operationId": name,
@@ -157,13 +170,17 @@ def _schemas() -> Schema:
             ["reference", "bytes", "mime"],
         ),
         "Jobs": _object(
-            {"jobs": {"type": "array", "items": {"$ref": "#/components/schemas/JobLine"}}}, ["jobs"]
+            {
+                "jobs": {"type": "array", "items": {"$ref": "#/components/schemas/JobLine"}},
+                "next": {"type": ["integer", "null"], "description": "`before` of the next page"},
+            },
+            ["jobs", "next"],
         ),
         "JobLine": _object(job, needed),
         "JobDetail": _object(
             {
                 **job,
-                "input": {"type": ["object", "null"], "description": "as sent, long texts cut"},
+                "input": {"type": ["object", "null"], "description": "as sent, files in it cut"},
                 "output": {"type": "object"},
                 "error": TEXT,
                 "position": {"type": "integer"},
@@ -180,6 +197,11 @@ def _schemas() -> Schema:
                 "voices": {"type": "array", "items": {"type": "object"}},
                 "stores": {"type": "array", "items": TEXT},
                 "devices": {"type": "array", "items": TEXT},
+                "library": {
+                    "type": "object",
+                    "description": "names that library:NAME takes: `pictures`, `sounds`; "
+                    "`bundle`: those of them that come with talkhead",
+                },
                 "price_per_hour": {"type": ["number", "null"]},
             },
             ["version", "actions", "engine", "engines", "voices"],

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from talkhead.settings import Local, Settings
 from talkhead.stores.local import LocalStore
 from talkhead.stores.mimes import REPEATED, mime_of
 
+NAME = re.compile(r"[0-9a-f]{32}\.[a-z0-9-]{1,20}")
 KEPT_S = 3600.0  # that an upload stays at the least, however full the folder is
 PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
 
@@ -62,6 +64,15 @@ class Uploads:
         finally:
             partial.unlink(missing_ok=True)
         return {"reference": f"volume:{name}", "bytes": size, "mime": kind.mime}
+
+    def answer(self, name: str) -> Response:
+        """Return a file that was sent, by the name of its reference, or raise RefusedError."""
+        path = self.root / name
+        if not NAME.fullmatch(name) or not _is_file(path):
+            raise refused(
+                404, f"no upload {name[:200]!r}", "it may have been deleted: send it again"
+            )
+        return FileResponse(path, headers=PLAIN)
 
     def sweep(self) -> None:
         """Delete the oldest while there is too much, and what is older than it may be."""

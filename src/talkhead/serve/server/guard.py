@@ -219,15 +219,20 @@ LOGIN = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { display: grid; min-height: 90vh; place-content: center; margin: 0 1.5rem; }
+body { display: grid; min-height: 90vh; place-content: center; margin: 0 1.5rem;
+  background: light-dark(#f5f7f6, #111615); color: light-dark(#1c2321, #eef2f0); }
 form { display: grid; gap: .75rem; width: min(20rem, 85vw); }
-input, button { font: inherit; padding: .6rem .8rem; border-radius: .5rem; }
-input { border: 1px solid #8888; }
-button { background: #2f5bd7; color: #fff; border: 0; cursor: pointer; }
-p { margin: 0; color: light-dark(#a4262c, #ff9a9a); }
+h1 { margin: 0; }
+input, button { font: inherit; padding: .6rem .8rem; border-radius: .6rem; }
+input { border: 1px solid #7d8985; background: light-dark(#fff, #141a19);
+  color: inherit; }
+button { background: light-dark(#0b6b61, #4fd1bd); color: light-dark(#fff, #06201c); border: 0;
+  cursor: pointer; font-weight: 600; }
+:focus-visible { outline: 3px solid light-dark(#0b6b61, #4fd1bd); outline-offset: 2px; }
+p { margin: 0; color: light-dark(#a3271c, #ff9f92); }
 </style></head>
-<body><form method="post" action="/login"><h1>talkhead</h1><!-- problem -->
+<body><main><form method="post" action="/login"><h1>talkhead</h1><!-- problem -->
 <label for="token">Token of this server</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-<button>Log in</button></form></body></html>
+<button>Log in</button></form></main></body></html>
 """

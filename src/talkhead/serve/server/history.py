@@ -11,10 +11,8 @@ from talkhead.settings import Settings
 BATCH = 100  # jobs that are looked at together
 
 
-def asked(
-    query: Mapping[str, str], usual: int, most: int
-) -> tuple[int, float | None, Status | None]:
-    """Return how many jobs are wanted, from before when, and in which state; raise RefusedError."""
+def asked(query: Mapping[str, str], usual: int, most: int) -> tuple[int, int | None, Status | None]:
+    """Return how many jobs are wanted, before which, and in which state; raise RefusedError."""
     limit, before, status = query.get("limit"), query.get("before"), query.get("status")
     if limit is not None and not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= most):
         raise refused(400, f"limit: not a number from 1 to {most}")
@@ -22,10 +20,10 @@ def asked(
     wanted = next((each for each in known if each == status), None)
     if status is not None and wanted is None:
         raise refused(400, "status: unknown", f"one of {', '.join(known)}")
-    return int(limit or usual), _number(before), wanted
+    return int(limit or usual), _turn(before), wanted
 
 
-def visible(queue: Queue, limit: int, before: float | None, status: Status | None) -> list[Entry]:
+def visible(queue: Queue, limit: int, before: int | None, status: Status | None) -> list[Entry]:
     """Return so many of the newest jobs, without plans and other questions."""
     found: list[Entry] = []
     while len(found) < limit:
@@ -33,7 +31,7 @@ def visible(queue: Queue, limit: int, before: float | None, status: Status | Non
         found += [entry for entry in more if not entry.facts.get("aside")]
         if len(more) < BATCH:
             break
-        before = more[-1].queued
+        before = more[-1].turn
     return found[:limit]
 
 
@@ -67,13 +65,9 @@ def forget(settings: Settings, entry: Entry) -> int:
     return len(keys) + len(streams)
 
 
-def _number(text: str | None) -> float | None:
+def _turn(text: str | None) -> int | None:
     if text is None:
         return None
-    try:
-        found = float(text)
-    except ValueError:
-        found = float("nan")
-    if not 0 <= found < 1e12:
-        raise refused(400, "before: not a time in seconds", "take `created` of the last job")
-    return found
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise refused(400, "before: not a page of the list", "take `next` of the answer before")
+    return int(text)

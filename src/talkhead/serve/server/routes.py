@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from talkhead.serve.dispatch import Dispatcher
 from talkhead.serve.pool import on_gpus
 from talkhead.serve.queue import FINAL, ConflictError, Entry, FullError, Ticket
-from talkhead.serve.server import about, document, files, history, partial, wire
+from talkhead.serve.server import about, document, files, history, library, partial, wire
 from talkhead.serve.server.events import Streams, events
 from talkhead.serve.server.metrics import Metrics
 from talkhead.serve.server.refusals import Json, RefusedError, refused, unknown
@@ -44,6 +44,7 @@ def router(parts: Parts) -> APIRouter:
     _running(made, parts)
     _looking(made, parts)
     _ending(made, parts)
+    _giving(made, parts)
     _beside(made, parts)
     return made
 
@@ -101,7 +102,8 @@ def _looking(made: APIRouter, parts: Parts) -> None:
         limit, before, status = history.asked(request.query_params, PAGE, MOST)
         queue = parts.dispatcher.queue
         found = await asyncio.to_thread(history.visible, queue, limit, before, status)
-        return {"jobs": [wire.listed(entry) for entry in found]}
+        more = found[-1].turn if len(found) == limit else None
+        return {"jobs": [wire.listed(entry) for entry in found], "next": more}
 
     @made.get("/jobs/{id}")
     async def job(id: str) -> Body:  # noqa: A002
@@ -149,12 +151,20 @@ def _ending(made: APIRouter, parts: Parts) -> None:
         return {"id": id, "deleted": deleted}
 
 
-def _beside(made: APIRouter, parts: Parts) -> None:
-    """Add files, abilities and figures."""
+def _giving(made: APIRouter, parts: Parts) -> None:
+    """Add what takes and gives files."""
 
     @made.put("/uploads/{name}", status_code=201)
     async def upload(name: str, request: Request) -> Body:  # noqa: ARG001 (for people)
         return await parts.uploads.take(request)
+
+    @made.get("/uploads/{name}")
+    async def sent(name: str) -> Response:
+        return parts.uploads.answer(name)
+
+    @made.get("/library/{key:path}")
+    async def shelf(key: str) -> Response:
+        return await asyncio.to_thread(library.answer, parts.settings, key)
 
     @made.get("/files/{key:path}")
     async def file(key: str) -> Response:
@@ -164,6 +174,10 @@ def _beside(made: APIRouter, parts: Parts) -> None:
     async def part(id: str) -> Response:  # noqa: A002
         entry = await _entry(parts, id)
         return await partial.answer(parts.settings, parts.dispatcher, entry)
+
+
+def _beside(made: APIRouter, parts: Parts) -> None:
+    """Add abilities and figures."""
 
     @made.get("/capabilities")
     async def capabilities() -> Body:

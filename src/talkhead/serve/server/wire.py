@@ -1,16 +1,15 @@
 """Jobs as callers see them: RunPod's words for a state, and the entries of the history."""
 
+import re
 from typing import Any
 
 from talkhead.serve.dispatch import Live, failure
 from talkhead.serve.queue import Entry
 
-ASIDE = (
-    "health",
-    "capabilities",
-    "uploads",
-)  # with plans: questions, which the history does not list
-SHORT = 200  # characters of a data: URI or another long text in a request that is shown
+# with plans: questions, which the history does not list
+ASIDE = ("health", "capabilities", "uploads")
+SHORT = 200  # characters of a file, a data: URI or plain base64, in a request that is shown
+FILE = re.compile(r"data:.*|[A-Za-z0-9+/=_\-\r\n]*", re.DOTALL)
 
 Body = dict[str, Any]
 
@@ -87,9 +86,10 @@ def _title(held: Body) -> str:
 
 
 def shortened(value: Any) -> Any:
-    """Return a request with its long texts cut, such as files that travel in it."""
+    """Return a request with the files that travel in it cut; what is to be said stays whole."""
     if isinstance(value, str):
-        return value if len(value) <= SHORT else f"{value[: SHORT - 1]}…"
+        is_file = len(value) > SHORT and FILE.fullmatch(value)
+        return f"{value[: SHORT - 1]}…" if is_file else value
     if isinstance(value, dict):
         return {name: shortened(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -2,18 +2,17 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from talkhead.errors import Code, TalkheadError
+from talkhead import registry
 from talkhead.serve.ui.site import Site
 from talkhead.settings import gradio_files
 
-__all__ = ["Site", "installed", "lifespan", "mounted"]
+__all__ = ["Site", "mounted"]
 
 WAITING = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
@@ -53,47 +52,16 @@ async def mounted(app: Any, site: Site) -> AsyncIterator[None]:
                 blocks.close(verbose=False)
 
 
-def installed() -> bool:
-    """Return whether the page can be loaded."""
-    return find_spec("gradio") is not None
-
-
-def lifespan(site: Site) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """Return a lifespan that is `mounted` alone; the page loads while the port is open."""
-
-    @asynccontextmanager
-    async def run(app: Any) -> AsyncIterator[None]:
-        ended = asyncio.Event()
-
-        async def hold() -> None:
-            async with mounted(app, site):
-                await ended.wait()
-
-        task = asyncio.create_task(hold())
-        try:
-            yield
-        finally:
-            ended.set()
-            await task
-
-    return run
-
-
 def _made(site: Site, folder: Path) -> Any:
     """Load Gradio and return the page as an ASGI app of its own."""
     gradio_files(folder / "gradio")
-    try:
-        import gradio as gr  # noqa: PLC0415 (takes seconds, and only here)
-        from fastapi import FastAPI  # noqa: PLC0415
-        from starlette.routing import Mount  # noqa: PLC0415
+    registry.need("ui")
+    import gradio as gr  # noqa: PLC0415 (takes seconds, and only here)
+    from fastapi import FastAPI  # noqa: PLC0415
+    from starlette.routing import Mount  # noqa: PLC0415
 
-        from talkhead.serve.ui import page  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if error.name not in ("gradio", "fastapi"):
-            raise
-        raise TalkheadError(
-            Code.UNSUPPORTED, "the web page is not installed", 'pip install "talkhead[ui]"'
-        ) from error
+    from talkhead.serve.ui import page  # noqa: PLC0415
+
     host = FastAPI()
     site.folder.mkdir(parents=True)
     gr.mount_gradio_app(host, page.build(site), path="/", **page.look(site))

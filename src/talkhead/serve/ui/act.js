@@ -56,11 +56,36 @@ window.thShow = (id) => {
   target.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
 };
 
+// What was pressed leads to something new; the focus follows there, as the button may be gone.
+const leads = [
+  ["#th-make, #th-retry, #th-cancel", "#th-board [role=alert] h2, #th-sheet h2"],
+  ["#th-again, #th-past-again", "#th-returned h2, #th-returned p"],
+  ["[data-do=open]", "#th-opened video"],
+];
+let wanted = null;
+document.addEventListener("click", (event) => {
+  const lead = event.target.closest && leads.find(([from]) => event.target.closest(from));
+  if (lead) wanted = { from: lead[0], to: lead[1], before: document.querySelector(lead[1]) };
+}, true);
+
+const follow = () => {
+  const target = wanted && document.querySelector(wanted.to);
+  if (!target || target === wanted.before) return;
+  const at = document.activeElement;
+  if (!at || at === document.body || at.closest(wanted.from)) { // whoever went on is not called back
+    target.tabIndex = target.matches("video") ? 0 : -1;
+    target.focus({ preventScroll: true });
+  }
+  wanted = null;
+};
+
 // Screen readers hear what this block says.
-const live = new MutationObserver(() => {
+const speak = () => {
   const block = document.getElementById("th-announce");
   if (!block || block.getAttribute("aria-live")) return;
   block.setAttribute("aria-live", "polite");
   block.setAttribute("role", "status");
-});
-live.observe(document.documentElement, { childList: true, subtree: true });
+};
+
+new MutationObserver(() => { speak(); follow(); })
+  .observe(document.documentElement, { childList: true, subtree: true });

@@ -70,6 +70,15 @@ def voices(ability: Json) -> list[Choice]:
             if item.get("ready")]  # fmt: skip
 
 
+def library(ability: Json, kind: str) -> list[str]:
+    """Return the names of the operator's `pictures` or `sounds`; a plain endpoint tells none.
+
+    What comes with talkhead itself is left out: the page has its own example.
+    """
+    shelf = ability.get("library") or {}
+    return [str(name) for name in shelf.get(kind, ()) if name not in shelf.get("bundle", ())]
+
+
 def takes_video(ability: Json) -> bool:
     """Return whether any engine that is ready takes a video in place of the portrait."""
     return any(

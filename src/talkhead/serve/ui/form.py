@@ -21,7 +21,9 @@ class Speaking:
     """The components of one speaker."""
 
     fields: dict[str, Any]  # by VOICE_FIELDS
-    tabs: tuple[Any, Any]  # recording, text
+    choice: Any  # of a tab: recording or text, as `mode` says it
+    tabs: tuple[Any, Any]
+    shelf: Any  # recordings of the library
     preview: Any
     heard: Any
 
@@ -33,7 +35,9 @@ class Form:
     fields: dict[str, Any]  # by SIMPLE_FIELDS
     speakers: tuple[Speaking, Speaking]
     second: Any  # the group of the second speaker
+    returned: Any  # what could not be brought back of an earlier job
     samples: Any
+    shelf: Any  # pictures of the library
     drawing: drawing.Drawing
     lacking: Any  # what is not installed
     make: Any
@@ -61,8 +65,10 @@ class Form:
 
 def create(samples: list[tuple[str, str]]) -> Form:
     """Lay out the form, and return its components."""
+    returned = gr.HTML("", elem_id="th-returned")
     fields = _picture()
     found = gr.HTML(html.samples(samples), js_on_load=CLICKS, visible=bool(samples))
+    shelf = _shelf("A portrait from the library", "th-library")
     drawn = drawing.create()
     fields["two"] = gr.Checkbox(label="Two people in the picture", elem_id="th-two")
     first = _speaker(1)
@@ -90,8 +96,9 @@ def create(samples: list[tuple[str, str]]) -> Form:
     fields |= more
     fields["boxes"] = gr.State({})
     return Form(
-        fields, (first, other), second, found, drawn, lacking, make, preview, plan, place, diffusion
-    )
+        fields, (first, other), second, returned, found, shelf, drawn, lacking, make, preview, plan,
+        place, diffusion,
+    )  # fmt: skip
 
 
 def _picture() -> dict[str, Any]:
@@ -123,10 +130,10 @@ def _picture() -> dict[str, Any]:
 
 
 def _speaker(number: int) -> Speaking:
-    whose = "" if number == 1 else " of speaker 2"
+    whose, of_whom = ("", "") if number == 1 else (" of speaker 2", ", for speaker 2")
     mode = gr.State("recording")
-    with gr.Tabs(elem_classes="th-speech"):
-        with gr.Tab("Recording") as recording:
+    with gr.Tabs(elem_classes="th-speech") as choice:
+        with gr.Tab("Recording", id="recording") as recording:
             audio = gr.Audio(
                 label=f"Speech{whose}",
                 type="filepath",
@@ -135,6 +142,7 @@ def _speaker(number: int) -> Speaking:
                 editable=False,
                 buttons=[],
             )
+            shelf = _shelf(f"A recording from the library{of_whom}", f"th-sounds-{number}")
             with gr.Accordion(f"I have the words{whose}", open=False):
                 transcript = gr.Textbox(
                     label=f"Words of the recording{whose}",
@@ -142,7 +150,7 @@ def _speaker(number: int) -> Speaking:
                     lines=2,
                     max_lines=8,
                 )
-        with gr.Tab("Text") as written:
+        with gr.Tab("Text", id="text") as written:
             text = gr.Textbox(
                 label=f"What to say{whose}", lines=3, max_lines=12, elem_id=f"th-text-{number}"
             )
@@ -160,7 +168,11 @@ def _speaker(number: int) -> Speaking:
             heard = gr.HTML("")
     held = (mode, audio, transcript, text, voice, speed, language)
     fields = dict(zip(VOICE_FIELDS, held, strict=True))
-    return Speaking(fields, (recording, written), hear, heard)
+    return Speaking(fields, choice, (recording, written), shelf, hear, heard)
+
+
+def _shelf(label: str, name: str) -> Any:
+    return gr.Dropdown([], label=label, visible=False, elem_id=name)
 
 
 def _advanced() -> tuple[dict[str, Any], Any, Any]:

@@ -33,7 +33,7 @@ class History:
 def create(tab: Any) -> History:
     """Lay out the tab."""
     screen = gr.HTML("", elem_id="th-opened")
-    again = gr.Button("Use these settings again", visible=False, size="md")
+    again = gr.Button("Use these settings again", visible=False, size="md", elem_id="th-past-again")
     sheet = gr.HTML("")
     note = gr.HTML("", elem_id="th-history-note")
     cards = gr.HTML(html.history((), {}), js_on_load=CLICKS, elem_id="th-history")

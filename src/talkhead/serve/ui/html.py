@@ -40,6 +40,15 @@ def note(text: str, kind: str = "info") -> str:
     return f'<p class="th-note th-{kind}">{esc(text)}</p>' if text else ""
 
 
+def returned(remarks: Sequence[str]) -> str:
+    """Return what is to be said where an earlier job's settings have come back."""
+    if not remarks:
+        return note("Settings and files are back.", "good")
+    items = "".join(f"<li>{esc(remark)}</li>" for remark in remarks)
+    inner = f'<h2>Not all came back</h2><ul class="th-hints">{items}</ul>'
+    return f'<section class="th-card" aria-label="Not all came back">{inner}</section>'
+
+
 def trouble(found: Trouble) -> str:
     """Return an error: what was wrong, what to do, where."""
     places = ""

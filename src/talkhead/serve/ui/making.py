@@ -13,6 +13,7 @@ from talkhead.serve.ui.asking import Asked
 from talkhead.serve.ui.form import Form
 from talkhead.serve.ui.site import Site, local
 from talkhead.serve.ui.stage import Stage, Updates
+from talkhead.serve.ui.turns import COUNT, Turns
 
 Json = dict[str, Any]
 Event = dict[str, Any]
@@ -31,8 +32,6 @@ def wire(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> Non
 
 
 def _planning(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -> None:
-    inputs = [place, ability, beside.job, beside.price, beside.found, *form.inputs]
-
     def plan(
         place: Json, _: Json, job: Json, price: float | None, before: Json, *values: Any
     ) -> Updates:
@@ -44,12 +43,22 @@ def _planning(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -
             return plan(place, known, *rest)
         return {beside.plan: ""}  # a dry run would wake a GPU that costs money
 
+    def newest(work: Callable[..., Updates]) -> Callable[..., Updates]:
+        def shown(number: int, turns: Turns, *values: Any) -> Updates:
+            found = work(*values) if turns.begin(number) else gr.skip()
+            return found if turns.holds(number) else gr.skip()
+
+        return shown
+
+    known = [place, ability, beside.job, beside.price, beside.found, *form.inputs]
+    inputs = [gr.Number(0, visible=False), gr.State(Turns()), *known]
     outputs = [
         beside.plan, beside.faces, beside.found, beside.price, beside.planning, beside.screen,
         beside.board, beside.retry, beside.draft,
     ]  # fmt: skip
-    gr.on(form.changes, by_itself, inputs, outputs, trigger_mode="always_last", **QUIET, **RAW)
-    form.plan.click(plan, inputs, outputs, **QUIET, **RAW)
+    more: Json = {"js": COUNT, **QUIET, **RAW}
+    gr.on(form.changes, newest(by_itself), inputs, outputs, trigger_mode="always_last", **more)
+    form.plan.click(newest(plan), inputs, outputs, **more)
     beside.price.change(_plan_of, [beside.found, beside.price], beside.plan, **QUIET)
 
 
@@ -164,7 +173,7 @@ def _following(site: Site, beside: Stage, place: Any) -> None:
             client.cancel(job["id"])
             return stage.looked(beside, site, client, job)
 
-        return _tried(site, beside, place, work) if job.get("id") else {}
+        return _tried(site, beside, place, work) if job.get("id") else gr.skip()
 
     def tick(place: Json, job: Json) -> Updates:
         if not job.get("id") or job.get("ended"):

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 def create(place: Any, ability: Any, engine: Any, held: Any, preset: Any) -> None:
     """Keep the panel of the chosen engine in `place`; what is set goes into the state `held`.
 
-    `preset` is a state: options to begin with, as those of an earlier job.
+    `preset` is a state: under `options` those to begin with, as an earlier job's.
     """
     with place:
 
@@ -22,7 +22,8 @@ def create(place: Any, ability: Any, engine: Any, held: Any, preset: Any) -> Non
             triggers=[ability.change, engine.change, preset.change],
             show_progress="hidden",
         )
-        def panel(known: Json, name: str, begin: Json) -> None:
+        def panel(known: Json, name: str, preset: Json) -> None:
+            begin = preset.get("options", {})
             schema = choices.engine(known, name).get("options")
             found = options.options(schema) if name != choices.AUTO else []
             if not found:

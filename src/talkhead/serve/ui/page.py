@@ -6,9 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from talkhead.serve.ui import drawing, history, html, making, opening, own_options
+from talkhead.media.fetch import bundle
+from talkhead.serve.ui import again, drawing, history, html, library, making, opening, own_options
 from talkhead.serve.ui import form as forms
 from talkhead.serve.ui import stage as stages
+from talkhead.serve.ui.colours import COLOURS
 from talkhead.serve.ui.form import Form
 from talkhead.serve.ui.site import Site, local
 from talkhead.serve.ui.stage import Stage, Updates
@@ -46,7 +48,9 @@ def build(site: Site) -> Any:
         drawing.wire(site, form.drawing, form.fields["portrait"], place)
         history.wire(site, past, place, ability, session, follow)
         _open(blocks, site, form, beside, (place, ability), server)
-        _reuse(form, beside, past, preset, tabs)
+        library.wire(site, form, beside.speaker, place)
+        sources = ((beside.again, beside.job), (past.again, past.opened))
+        again.wire(site, form, beside, (place, ability, preset), tabs, sources)
         _follow(site, beside, place, follow, tabs)
         _remember(beside, session)
     blocks.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
@@ -70,77 +74,36 @@ def look(site: Site) -> Json:
         "mcp_server": False,
         "enable_monitoring": False,
         "show_error": False,
-        "allowed_paths": [str(site.folder), str(_assets())],
+        "allowed_paths": [str(site.folder), *map(str, _samples())],
     }
 
 
 def _theme() -> Any:
     system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Consolas", "monospace"]
-    return gr.themes.Base(
+    base = gr.themes.Base(
         primary_hue="teal", neutral_hue="zinc", radius_size="lg", font=system, font_mono=mono
-    ).set(
-        body_background_fill="#f5f7f6",
-        body_background_fill_dark="#111615",
-        body_text_color="#1c2321",
-        body_text_color_dark="#eef2f0",
-        body_text_color_subdued="#56625e",
-        body_text_color_subdued_dark="#a8b5b0",
-        block_background_fill="#ffffff",
-        block_background_fill_dark="#1a2120",
-        block_border_color="#dde3e0",
-        block_border_color_dark="#313b38",
-        block_label_background_fill="#ffffff",
-        block_label_background_fill_dark="#1a2120",
-        block_label_text_color="#3c4744",
-        block_label_text_color_dark="#c9d3cf",
-        block_title_text_color="#3c4744",
-        block_title_text_color_dark="#c9d3cf",
-        block_info_text_color="#56625e",
-        block_info_text_color_dark="#a8b5b0",
-        block_shadow="none",
-        border_color_primary="#dde3e0",
-        border_color_primary_dark="#313b38",
-        input_border_width="1px",
-        input_border_color="#cfd7d4",
-        input_border_color_dark="#3b4744",
-        input_background_fill="#ffffff",
-        input_background_fill_dark="#141a19",
-        input_placeholder_color="#66736e",
-        input_placeholder_color_dark="#92a09b",
-        button_primary_background_fill="#0b6b61",
-        button_primary_background_fill_hover="#095a52",
-        button_primary_background_fill_dark="#4fd1bd",
-        button_primary_background_fill_hover_dark="#6fdccb",
-        button_primary_text_color="#ffffff",
-        button_primary_text_color_dark="#06201c",
-        button_secondary_background_fill="#ffffff",
-        button_secondary_background_fill_dark="#1f2826",
-        button_secondary_background_fill_hover="#eef3f1",
-        button_secondary_background_fill_hover_dark="#283331",
-        button_secondary_text_color="#1c2321",
-        button_secondary_text_color_dark="#eef2f0",
-        button_secondary_border_color="#cfd7d4",
-        button_secondary_border_color_dark="#3b4744",
-        checkbox_background_color_selected="#0b6b61",
-        checkbox_background_color_selected_dark="#2a9d8d",
     )
+    darker = {f"{name}_dark": dark for name, (_, dark) in COLOURS.items()}
+    lighter = {name: light for name, (light, _) in COLOURS.items()}
+    return base.set(**lighter, **darker, block_shadow="none", input_border_width="1px")
 
 
-def _assets() -> Path:
-    return Path(str(files("talkhead") / "assets"))
+def _samples() -> list[Path]:
+    """Return the example portraits, which come with the page."""
+    return sorted(bundle().glob("*.png"))
 
 
 def _create() -> tuple[Form, Stage]:
-    samples = [(file.name, local(file)) for file in sorted(_assets().glob("*.png"))]
+    samples = {file.name: file for file in _samples()}
     with gr.Row(elem_id="th-create"):
         with gr.Column(scale=5, min_width=300):
-            form = forms.create(samples)
+            form = forms.create([(name, local(file)) for name, file in samples.items()])
         with gr.Column(scale=6, min_width=300):
             beside = stages.create()
 
     def sample(event: gr.EventData) -> str:
-        return next(str(_assets() / name) for name, _ in samples if name == event._data.get("name"))
+        return str(samples[event._data["name"]])
 
     form.samples.click(sample, None, form.fields["portrait"], **QUIET)
 
@@ -218,26 +181,12 @@ def _connect(site: Site, form: Form, place: Any, ability: Any, server: Any) -> N
     connect.click(chosen, [base, key], outputs, js=REMEMBER, **QUIET)
 
 
-def _reuse(form: Form, beside: Stage, past: history.History, preset: Any, tabs: Any) -> None:
-    """Connect the buttons that bring the settings of a job back."""
-
-    def reuse(job: Json) -> Updates:
-        if not job.get("payload"):
-            return {}
-        found = opening.refilled(form, job["payload"], job.get("seed"), preset)
-        return found | {tabs: gr.Tabs(selected="create")}
-
-    outputs = [*opening.refill_outputs(form, preset), tabs]
-    beside.again.click(reuse, beside.job, outputs, **QUIET)
-    past.again.click(reuse, past.opened, outputs, **QUIET)
-
-
 def _follow(site: Site, beside: Stage, place: Any, follow: Any, tabs: Any) -> None:
     """Connect the history's wish to watch a job."""
 
     def watch(place: Json, job_id: str) -> Updates:
         if not job_id:
-            return {}
+            return gr.skip()
         shown = opening.found_again(site, beside, place, job_id)
         return shown | {beside.kept: job_id, follow: "", tabs: gr.Tabs(selected="create")}
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from talkhead.errors import Code, TalkheadError
+from talkhead.serve.ui.recalling import Recalled
 
 Json = Mapping[str, Any]
 
@@ -62,6 +63,12 @@ PLACES = {
     "turns": "Turns",
     "speakers": "Speech",
     "steps": "Steps",
+}
+SLOTS = {
+    "portrait": "The portrait",
+    "video": "The source video",
+    "first": "The recording",
+    "second": "The recording of speaker 2",
 }
 GRADES = {"good": "good", "fair": "fair", "poor": "poor"}
 
@@ -223,6 +230,29 @@ def score(report: Json | None) -> str:
 def warnings(notices: Sequence[Json]) -> list[str]:
     """Return what a result warns of, as sentences."""
     return [_sentence(str(notice.get("message") or "")) for notice in notices]
+
+
+def lacks(found: Recalled, files: Mapping[str, object], engine: str) -> list[str]:
+    """Return what of an earlier request did not come back, and what to do, as sentences.
+
+    `files` are those that did by slot, None for the others; `engine` is one that is not ready.
+    """
+    said = [f"{SLOTS[slot]} {_why(found.files[slot])}" for slot in files if files[slot] is None]
+    if engine:
+        said.append(f"The engine {engine} is not ready here: choose another.")
+    if found.lost:
+        words = ", ".join(name.replace("speakers.", "").replace("_", " ") for name in found.lost)
+        said.append(f"The page has no field for: {words}.")
+    return said
+
+
+def _why(reference: str) -> str:
+    scheme = reference.partition(":")[0]
+    if scheme in ("volume", "library"):
+        return "is no longer on the server: choose the file again."
+    if scheme == "data":
+        return "travelled inside the request and was not kept: choose the file again."
+    return f"came by a link ({scheme}): choose the file itself."
 
 
 def stages(seconds: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ def end(index: int, frames: int, *, repeated: bool = False) -> dict[str, Any]:
 
 
 BODY = {"result": {"items": [{"index": 0, "error": {}}, end(1, 50), end(2, 9, repeated=True)]}}
-ENTRY = Entry("b", "render", "COMPLETED", 0, 1, 1, 1.0, 2.0, 3.0, None, BODY, None, {})
+ENTRY = Entry("b", "render", "COMPLETED", 0, 1, 1, 1, 1.0, 2.0, 3.0, None, BODY, None, {})
 
 
 def test_its_line_shows_the_first_video() -> None:

@@ -48,7 +48,7 @@ def part(segments: int) -> bytes:
 
 
 def entry(status: Any = "IN_PROGRESS") -> Entry:
-    return Entry("job", "render", status, 0, 1, 1, 0.0, 1.0, None, None, None, None, {})
+    return Entry("job", "render", status, 0, 1, 1, 1, 0.0, 1.0, None, None, None, None, {})
 
 
 def asked(settings: Settings) -> FileResponse:

@@ -92,7 +92,17 @@ def test_a_waiting_job_can_be_cancelled_and_not_forgotten(caller: TestClient) ->
     assert caller.post(f"/retry/{job}").status_code == 409
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=501", "status=DONE", "before=nan"])
+def test_the_history_is_read_page_by_page(caller: TestClient) -> None:
+    sent = [caller.post("/run", json={"input": INPUT}).json()["id"] for _ in range(3)]
+    first = caller.get("/jobs?limit=2").json()
+    second = caller.get("/jobs", params={"limit": 2, "before": first["next"]}).json()
+    assert [job["id"] for job in first["jobs"] + second["jobs"]] == sent[::-1]
+    assert second["next"] is None
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=x", "limit=501", "status=DONE", "before=1.5", "before=-1"]
+)
 def test_lists_are_asked_for_in_earnest(caller: TestClient, query: str) -> None:
     assert caller.get(f"/jobs?{query}").status_code == 400
 

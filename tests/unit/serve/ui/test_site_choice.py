@@ -20,6 +20,6 @@ def test_a_client_of_the_server_that_was_chosen(
 ) -> None:
     with Site("http://first", "first-key", choose=True).open(place) as client:
         sent = {"Authorization": f"Bearer {key}"} if key else {}
-        assert (client.base, client._own) == (base, sent)
+        assert (client.base, client._calls._own) == (base, sent)
     with Site("http://first", "first-key").open({"base": "http://other"}) as client:
         assert client.base == "http://first"  # nothing is left to choose there

@@ -1,0 +1,25 @@
+"""The colours of Gradio's own parts, light and dark; those of ours are in style.css."""
+
+COLOURS = {
+    "body_background_fill": ("#f5f7f6", "#111615"),
+    "body_text_color": ("#1c2321", "#eef2f0"),
+    "body_text_color_subdued": ("#56625e", "#a8b5b0"),
+    "block_background_fill": ("#ffffff", "#1a2120"),
+    "block_border_color": ("#dde3e0", "#313b38"),
+    "block_label_background_fill": ("#ffffff", "#1a2120"),
+    "block_label_text_color": ("#3c4744", "#c9d3cf"),
+    "block_title_text_color": ("#3c4744", "#c9d3cf"),
+    "block_info_text_color": ("#56625e", "#a8b5b0"),
+    "border_color_primary": ("#dde3e0", "#313b38"),
+    "input_border_color": ("#cfd7d4", "#3b4744"),
+    "input_background_fill": ("#ffffff", "#141a19"),
+    "input_placeholder_color": ("#66736e", "#92a09b"),
+    "button_primary_background_fill": ("#0b6b61", "#4fd1bd"),
+    "button_primary_background_fill_hover": ("#095a52", "#6fdccb"),
+    "button_primary_text_color": ("#ffffff", "#06201c"),
+    "button_secondary_background_fill": ("#ffffff", "#1f2826"),
+    "button_secondary_background_fill_hover": ("#eef3f1", "#283331"),
+    "button_secondary_text_color": ("#1c2321", "#eef2f0"),
+    "button_secondary_border_color": ("#cfd7d4", "#3b4744"),
+    "checkbox_background_color_selected": ("#0b6b61", "#2a9d8d"),
+}
