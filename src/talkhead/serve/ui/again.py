@@ -14,7 +14,7 @@ from talkhead.serve.ui.asking import SIMPLE_FIELDS, VOICE_FIELDS, Voice
 from talkhead.serve.ui.form import Form, Speaking
 from talkhead.serve.ui.recalling import Recalled, recalled
 from talkhead.serve.ui.site import Site
-from talkhead.serve.ui.stage import Stage, Updates
+from talkhead.serve.ui.stage import Stage, Updates, nothing
 
 Json = dict[str, Any]
 Files = Mapping[str, Path | None]  # by the slots of `Recalled.files`; None could not be had back
@@ -36,7 +36,7 @@ def wire(
 
     def reuse(place: Json, known: Json, job: Json) -> Updates:
         if not job.get("payload"):
-            return gr.skip()
+            return nothing()
         try:
             found = recalled(job["payload"], job.get("seed"))
             with site.open(place) as client:

@@ -8,7 +8,7 @@ from talkhead.errors import TalkheadError
 from talkhead.serve.ui import choices, html, telling
 from talkhead.serve.ui.form import Form
 from talkhead.serve.ui.site import Site
-from talkhead.serve.ui.stage import Updates
+from talkhead.serve.ui.stage import Updates, nothing
 
 Json = dict[str, Any]
 
@@ -43,7 +43,7 @@ def wire(site: Site, form: Form, speaker: Any, place: Any) -> None:
 def _connect(site: Site, form: Form, place: Any, shelf: Any, target: Any, also: Updates) -> None:
     def take(place: Json, name: str | None) -> Updates:
         if not name:
-            return gr.skip()
+            return nothing()
         try:
             with site.open(place) as client:
                 file = site.brought(client, f"library:{name}")

@@ -45,8 +45,8 @@ def _planning(site: Site, form: Form, beside: Stage, place: Any, ability: Any) -
 
     def newest(work: Callable[..., Updates]) -> Callable[..., Updates]:
         def shown(number: int, turns: Turns, *values: Any) -> Updates:
-            found = work(*values) if turns.begin(number) else gr.skip()
-            return found if turns.holds(number) else gr.skip()
+            found = work(*values) if turns.begin(number) else stage.nothing()
+            return found if turns.holds(number) else stage.nothing()
 
         return shown
 
@@ -173,7 +173,7 @@ def _following(site: Site, beside: Stage, place: Any) -> None:
             client.cancel(job["id"])
             return stage.looked(beside, site, client, job)
 
-        return _tried(site, beside, place, work) if job.get("id") else gr.skip()
+        return _tried(site, beside, place, work) if job.get("id") else stage.nothing()
 
     def tick(place: Json, job: Json) -> Updates:
         if not job.get("id") or job.get("ended"):

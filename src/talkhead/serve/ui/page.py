@@ -186,7 +186,7 @@ def _follow(site: Site, beside: Stage, place: Any, follow: Any, tabs: Any) -> No
 
     def watch(place: Json, job_id: str) -> Updates:
         if not job_id:
-            return gr.skip()
+            return stages.nothing()
         shown = opening.found_again(site, beside, place, job_id)
         return shown | {beside.kept: job_id, follow: "", tabs: gr.Tabs(selected="create")}
 

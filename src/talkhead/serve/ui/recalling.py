@@ -71,7 +71,7 @@ def recalled(payload: object, seed: int | None = None) -> Recalled:
         first=voices[0],
         second=voices[1] if two else Voice(),
     )
-    typed = {name: _written(getattr(talk.sampling, name)) for name in SAMPLING}
+    typed: Json = {name: _written(getattr(talk.sampling, name)) for name in SAMPLING}
     return Recalled(replace(form, **typed), files, tuple(sorted(_lost(talk, two))))
 
 

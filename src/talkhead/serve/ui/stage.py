@@ -63,6 +63,11 @@ def create() -> Stage:
     )  # fmt: skip
 
 
+def nothing() -> Updates:
+    """Return that nothing changes: an empty dict is to Gradio a lack of values."""
+    return dict(gr.skip())
+
+
 def in_browser(begin: Any, name: str) -> Any:
     """Return what outlives a reload: nothing secret, so that anyone may read it there."""
     return gr.BrowserState(begin, storage_key=f"talkhead-{name}", secret="talkhead")  # noqa: S106
