@@ -39,8 +39,11 @@ def commit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[], 
         out.write_bytes(part(count()))
         return count()
 
+    def more() -> None:
+        (folder / f"segment-{count()}.mp4").touch()
+
     monkeypatch.setattr(rendering, "so_far", so_far)
-    return (folder / f"segment-{count()}.mp4").touch
+    return more
 
 
 def part(segments: int) -> bytes:
