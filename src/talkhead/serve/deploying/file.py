@@ -17,6 +17,7 @@ Json = dict[str, Any]
 Mode = Literal["volume", "pull", "cached", "baked", "none"]
 
 INIT_S = 420.0  # that the platform gives a worker by default: about seven minutes
+IN_ORDER = 0.95  # of the execution timeout: then a job ends by itself, with an error of its own
 _SECRET = re.compile(r"\{\{ RUNPOD_SECRET_\w+ \}\}")
 _TAGGED = re.compile(r"[\w./:-]+(?::[\w.-]+|@sha256:[0-9a-f]{64})")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -181,6 +182,7 @@ def _environment(file: File, own: Engine) -> Env:
     end = file.endpoint
     env = {
         "TALKHEAD_ENGINE": end.engine,
+        "TALKHEAD_WORKER__DEADLINE_S": str(round(IN_ORDER * own.execution_timeout_s)),
         **file.env,
         **file.weights.get(end.weights, {}),
         **own.env,
