@@ -71,6 +71,7 @@ def test_a_killed_job_goes_on_with_the_same_frames(tiny: Cli) -> None:
     assert frames_digest(tiny.folder / "again.mp4") == digest
 
 
+@pytest.mark.soak  # in CI: two people, and videos, in unit tests and at parity
 def test_two_people_in_a_video(tiny: Cli) -> None:
     """The sound of the source is another's: it is a picture for each window, and no more."""
     source = write_clip(tiny.folder / "source.mp4", levels(60, 256, 256))
@@ -91,6 +92,7 @@ def test_memory_stays_flat_over_three_minutes(tmp_path: Path) -> None:
     assert long_speech.growth(found["curve"]) < GROWTH_MB
 
 
+@pytest.mark.soak  # OmniAvatar's goes the same way in CI
 def test_a_plan_needs_no_weights(cli: Cli) -> None:
     cli.env |= {"TALKHEAD_WEIGHTS": str(cli.folder / "none")}
     request = ["--engine", "infinitetalk", "--size", "256x256", "--json"]
@@ -118,7 +120,7 @@ def old_payload(**more: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.soak  # OmniAvatar's goes the same way in CI, in half the time
+@pytest.mark.soak  # in CI: test_runpod_worker.py, with a cheaper engine
 def test_the_worker_is_killed_and_another_goes_on(weights: dict[str, str], tmp_path: Path) -> None:
     ground = Ground(tmp_path, **weights, TALKHEAD_ENGINE="infinitetalk", OMP_NUM_THREADS="1")
     ground.env |= {**SMALL, "TALKHEAD_WORKER__WARM_UP": "64x64"}

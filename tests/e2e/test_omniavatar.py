@@ -88,6 +88,7 @@ def payload(folder: Path, **more: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.soak  # in CI: test_runpod_worker.py, with a cheaper engine
 def test_the_worker_is_killed_and_another_goes_on(weights: dict[str, str], tmp_path: Path) -> None:
     """What the first answers is in the answer; the second's is too large for that."""
     ground = Ground(tmp_path, **weights, TALKHEAD_ENGINE="omniavatar")

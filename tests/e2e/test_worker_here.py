@@ -145,7 +145,9 @@ def worker_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.soak), signal.SIGKILL]
+)
 def test_serving_ends_with_all_that_it_started(cli: Cli, how: signal.Signals) -> None:
     run = cli.start("worker", "--serve", "--port", "0")
     assert run.stderr is not None

@@ -266,7 +266,7 @@ LENGTHS = (
     31.4,
     60,
     100,
-    180,
+    pytest.param(180, marks=pytest.mark.soak),
 )
 
 

@@ -93,7 +93,7 @@ def test_a_server_takes_no_engine_by_itself() -> None:
 def test_what_nothing_serves_is_not_offered() -> None:
     ability = Runtime(Settings()).ability().ability
     assert ability is not None
-    assert ability.actions == ("talk", "speak", "health", "capabilities")
+    assert ability.actions == ("talk", "speak", "batch", "health", "capabilities")
     runtime = Runtime(Settings())
     for payload in (
         {"action": "animate", "portrait": "library:a.png", "video": "library:b.mp4"},

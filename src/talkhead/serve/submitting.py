@@ -139,14 +139,16 @@ class _Following:
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Let Ctrl-C and SIGTERM end the watching; the job goes on, unless wished otherwise."""
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        ends = (signal.SIGINT, signal.SIGTERM)  # the first too: a shell's "&" has it ignored
+        before = [signal.signal(number, signal.default_int_handler) for number in ends]
         try:
             yield
         except KeyboardInterrupt as interrupt:
             self._leave()
             raise typer.Exit(EXIT_CODES[Code.CANCELLED]) from interrupt
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in zip(ends, before, strict=True):
+                signal.signal(number, handler)
 
     def _leave(self) -> None:
         if not self.job_id:

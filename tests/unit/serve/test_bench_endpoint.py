@@ -50,7 +50,7 @@ class Stub:
 @contextmanager
 def stubbed(stub: Stub) -> Iterator[Platform]:
     with platform(hold_s=0.05) as place:
-        loop = place._loop
+        loop = place.loop
         work = asyncio.run_coroutine_threadsafe(stub.work(place.plane), loop)
         try:
             yield place

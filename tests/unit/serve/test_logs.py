@@ -243,8 +243,10 @@ def _of_type(kind: Any, path: tuple[str | int, ...]) -> Iterator[Any]:
             yield from _of_type(one, path)
 
 
+TALK = {"action": "talk", "portrait": "library:astronaut.png", "speakers": [{"text": "Hi"}]}
 MINIMAL: dict[str, dict[str, Any]] = {
-    "talk": {"action": "talk", "portrait": "library:astronaut.png", "speakers": [{"text": "Hi"}]},
+    "talk": TALK,
+    "batch": {"action": "batch", "items": [TALK]},
     "animate": {"action": "animate", "portrait": "library:a.png", "video": "library:b.mp4"},
     "portrait": {"action": "portrait", "prompt": "a face"},
     "speak": {"action": "speak", "text": "Hi"},
@@ -253,7 +255,12 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "uploads": {"action": "uploads", "files": [{"name": "a.mp4", "bytes": 9}]},
 }
 PLACES = sorted(
-    {(action, path) for action, model in request.ACTIONS.items() for path in string_fields(model)},
+    {
+        (action, path)
+        for action, model in request.ACTIONS.items()
+        for path in string_fields(model)
+        if path[0] != "items" or path == ("items", 0, "prompt")  # items are the requests above
+    },
     key=str,
 )
 

@@ -25,6 +25,7 @@ from talkhead.quality.reading import read_frames
 from talkhead.request import Talk
 from talkhead.result import Made, Progress
 from talkhead.runtime import Runtime
+from talkhead.serve import endpoint as endpoints
 from talkhead.serve import following, smoke, smoke_checks
 from talkhead.serve.cli import app
 from talkhead.settings import Settings
@@ -287,7 +288,8 @@ def test_stopping_it_cancels_the_job_and_is_no_verdict(videos: Videos) -> None:
     assert caught.value.code is Code.CANCELLED
 
 
-def test_an_endpoint_that_is_not_there_fails() -> None:
+def test_an_endpoint_that_is_not_there_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "CALL_S", 0.1)
     words = ["smoke", "http://127.0.0.1:9/v2/gone", "--json"]
     found = CliRunner().invoke(app, words)
     assert found.exit_code == 1
