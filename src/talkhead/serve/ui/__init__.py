@@ -14,6 +14,7 @@ from talkhead.settings import gradio_files
 
 __all__ = ["Site", "mounted"]
 
+LATER_S = 0.5  # loading takes the processor from whoever calls: the first are answered before it
 WAITING = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
     '<meta name="viewport" content="width=device-width">'
@@ -39,6 +40,7 @@ async def mounted(app: Any, site: Site) -> AsyncIterator[None]:
     app.router.routes.append(waiting)
     with tempfile.TemporaryDirectory(prefix="talkhead-page-") as folder:
         place = replace(site, folder=Path(folder) / "fetched", uploaded={})
+        await asyncio.sleep(LATER_S)
         inner = await asyncio.to_thread(_made, place, Path(folder))
         app.router.routes.remove(waiting)
         app.mount("/", inner)
