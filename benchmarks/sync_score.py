@@ -76,11 +76,11 @@ def recorded(portraits: Sequence[Path], folder: Path, aligned: bool) -> list[Row
     rows = []
     for portrait in portraits:
         for name in RECORDINGS:
-            words = [str(SPEECH / f"{name}.wav")]
+            words = [str(SPEECH / f"{name}.flac")]
             words += ["--transcript", str(SPEECH / f"{name}.txt")] if aligned else []
             how = "aligned" if aligned else "heard"
             video = render(portrait, words, folder / f"{portrait.stem}-{name}-{how}.mp4")
-            report = check_video(video, SPEECH / f"{name}.wav", phones=phones_of(name))
+            report = check_video(video, SPEECH / f"{name}.flac", phones=phones_of(name))
             rows.append(Row(portrait.stem, name, report))
     return rows
 
@@ -157,7 +157,7 @@ def heard_bars(rows: Sequence[Row]) -> list[bool]:
 
 def french(folder: Path) -> list[bool]:
     """Compare the mouth on French speech without text with one that follows loudness alone."""
-    phones, wav = phones_of("espeak_fr"), SPEECH / "espeak_fr.wav"
+    phones, wav = phones_of("espeak_fr"), SPEECH / "espeak_fr.flac"
     rows, fps = [], Fraction(25)
     for language in ("fr", "auto"):
         words = [str(wav), "--language", language]
@@ -193,7 +193,7 @@ def controls(folder: Path) -> list[bool]:
         early = [
             Phone(p.name, max(p.start - LATE, 0), p.end - LATE) for p in phones if p.end > LATE
         ]
-        cut = later_start(SPEECH / f"{name}.wav", folder / f"{name}-cut.wav")
+        cut = later_start(SPEECH / f"{name}.flac", folder / f"{name}-cut.wav")
         late.append(Row("astronaut", name, check_video(video, cut, phones=early)))
         for _ in range(SHUFFLES):
             names = random.permutation([p.name for p in phones])
@@ -220,10 +220,11 @@ def controls(folder: Path) -> list[bool]:
 
 def later_start(speech: Path, out: Path) -> Path:
     """Write the speech without its first LATE seconds."""
-    with wave.open(str(speech)) as source, wave.open(str(out), "wb") as target:
-        target.setparams(source.getparams())
-        source.setpos(round(LATE * source.getframerate()))
-        target.writeframes(source.readframes(source.getnframes()))
+    with av.open(str(speech)) as source, wave.open(str(out), "wb") as target:
+        rate = source.streams.audio[0].rate
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in source.decode(audio=0)])
+        target.setparams((1, 2, rate, 0, "NONE", "NONE"))
+        target.writeframes(sound[round(LATE * rate) :].astype("<i2").tobytes())
     return out
 
 
@@ -231,7 +232,7 @@ def still_video(folder: Path) -> Path:
     """Write a video that shows a still picture under speech."""
     out = folder / "still.mp4"
     picture = av.VideoFrame.from_ndarray(np.asarray(Image.open(ASTRONAUT).convert("RGB")))
-    with av.open(str(out), "w") as target, av.open(str(SPEECH / "librivox_0870.wav")) as source:
+    with av.open(str(out), "w") as target, av.open(str(SPEECH / "librivox_0870.flac")) as source:
         video = target.add_stream("libx264", rate=25)
         video.width, video.height, video.pix_fmt = picture.width, picture.height, "yuv420p"
         audio = target.add_stream("aac", rate=source.streams.audio[0].rate)

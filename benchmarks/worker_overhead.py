@@ -23,7 +23,12 @@ from _machine import facts
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from support.harness import SPEECH, TALKHEAD, read_wav, write_wav  # noqa: E402 (found by the line above)
+from support.harness import (  # noqa: E402 (found by the line above)
+    SPEECH,
+    TALKHEAD,
+    read_sound,
+    write_wav,
+)
 from support.plane import platform  # noqa: E402
 from support.serving import Ground, working  # noqa: E402
 
@@ -32,7 +37,7 @@ SECONDS = 10
 
 def ten_seconds(folder: Path) -> None:
     """Write the speech of the job."""
-    sound = np.concatenate([read_wav(SPEECH / f"librivox_0{n}.wav") for n in (870, 890, 920)])
+    sound = np.concatenate([read_sound(SPEECH / f"librivox_0{n}.flac") for n in (870, 890, 920)])
     write_wav(folder / "ten.wav", sound[: SECONDS * 16_000])
 
 

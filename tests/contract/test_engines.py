@@ -10,7 +10,7 @@ import pytest
 
 from support import installation, omni_installation
 from support.cards import CARDS
-from support.harness import PORTRAITS, SPEECH, read_wav
+from support.harness import PORTRAITS, SPEECH, read_sound
 from talkhead import registry
 from talkhead.engines import Chunk, Engine, Inputs, Plan, Probe, Speaker
 from talkhead.errors import Code, TalkheadError
@@ -47,7 +47,7 @@ def inputs(engine: Engine) -> Inputs:
     picture = read_image(PORTRAITS / "woman_frontal_closed.png", "portrait")
     fitted = fit.fit(picture, side, side, "crop", None)
     found = face.FaceFinder().find(fitted.picture)
-    sound = np.concatenate([read_wav(SPEECH / f"librivox_0{n}.wav") for n in (870, 890)])
+    sound = np.concatenate([read_sound(SPEECH / f"librivox_0{n}.flac") for n in (870, 890)])
     speech = sound[: int(SECONDS * spec.sample_rate)].astype(np.float32)
     options = registry.options_of(ENGINES[spec.name])(**OPTIONS.get(spec.name, {}))
     speaker = Speaker(speech=speech, face=found[0] if spec.needs_face else None)

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.harness import PORTRAITS, SPEECH, Cli, read_wav, write_wav
+from support.harness import PORTRAITS, SPEECH, Cli, read_sound, write_wav
 
 PORTRAIT = "library:astronaut.png"
-GOOD = SPEECH / "librivox_0890.wav"
+GOOD = SPEECH / "librivox_0890.flac"
 Maker = Callable[[Path], Path]
 
 
@@ -179,7 +179,7 @@ def test_bad_sounds(cli: Cli, tmp_path: Path, case: str) -> None:
 
 def in_format(folder: Path, codec: str, suffix: str, rate: int, layout: str) -> Path:
     """Write real speech in another codec, rate and channel layout."""
-    samples = read_wav(GOOD)[: 16_000 * 3 // 2]
+    samples = read_sound(GOOD)[: 16_000 * 3 // 2]
     path = folder / f"sound.{suffix}"
     resampler = av.AudioResampler("fltp", layout, rate)
     with av.open(str(path), "w") as container:
@@ -275,7 +275,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_under_the_job(cli: Cli, small_disk: Path) -> None:
-    words = ("talk", PORTRAIT, SPEECH / "librivox_0870.wav", "--size", "720", "--seed", "1")
+    words = ("talk", PORTRAIT, SPEECH / "librivox_0870.flac", "--size", "720", "--seed", "1")
     ended = cli(*words, "-o", "out.mp4", TALKHEAD_JOBS=str(small_disk / "jobs"))
     assert ended.status == 4, ended.err
     assert "disk is full" in ended.err
@@ -284,7 +284,7 @@ def test_a_full_disk_under_the_job(cli: Cli, small_disk: Path) -> None:
 
 def test_a_full_disk_under_the_output_keeps_the_render(cli: Cli, small_disk: Path) -> None:
     written(small_disk / "filler", bytes(600_000))
-    words = ("talk", PORTRAIT, SPEECH / "librivox_0870.wav", "--size", "512", "--seed", "1")
+    words = ("talk", PORTRAIT, SPEECH / "librivox_0870.flac", "--size", "512", "--seed", "1")
     ended = cli(*words, "-o", small_disk / "out.mp4")
     assert ended.status == 5, ended.err
     assert "free some space" in ended.err
@@ -303,7 +303,7 @@ def test_wav_header_without_a_length(cli: Cli, tmp_path: Path) -> None:
         target.setnchannels(1)
         target.setsampwidth(2)
         target.setframerate(16_000)
-        target.writeframes((read_wav(GOOD)[:16_000] * 32767).astype("<i2").tobytes())
+        target.writeframes((read_sound(GOOD)[:16_000] * 32767).astype("<i2").tobytes())
     content = bytearray(out.getvalue())
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
     sound = written(tmp_path / "streamed.wav", bytes(content))

@@ -301,7 +301,7 @@ def test_good_references_work(trusting: Runtime, network: Network, front: Web) -
     """The same runtime plans a job from a listed host, the library and the store."""
     front.answers["/a.png"] = [reply((PORTRAITS / "woman_frontal_closed.png").read_bytes())]
     speech = trusting.settings.store.root / "in" / "speech.wav"
-    speech.write_bytes((SPEECH / "librivox_0890.wav").read_bytes())
+    speech.write_bytes((SPEECH / "librivox_0890.flac").read_bytes())
     request = parse(
         {
             "action": "talk",

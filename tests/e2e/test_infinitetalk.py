@@ -20,7 +20,7 @@ from support.serving import Ground, working
 SMALL = {"TALKHEAD_ENGINES": json.dumps({"infinitetalk": "support.tinytalk:TinyTalk"})}
 TWO = {"sampling.text_guidance": 3, "sampling.audio_guidance": 2, "sampling.steps": 2}
 SHORT = {"options.window": 17, "options.motion_frames": 5, "max_frames": 110}
-VOICES = SPEECH / "librivox_0870.wav", SPEECH / "librivox_0890.wav"
+VOICES = SPEECH / "librivox_0870.flac", SPEECH / "librivox_0890.flac"
 GROWTH_MB = 16  # of the process's own memory over most of a long video
 BOXES = (10, 20, 110, 200), (140, 30, 250, 220)
 

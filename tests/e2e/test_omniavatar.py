@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from support import neural, omni_installation
-from support.harness import PORTRAITS, SPEECH, Cli, frames_digest, read_wav, write_wav
+from support.harness import PORTRAITS, SPEECH, Cli, frames_digest, read_sound, write_wav
 from support.neural import committed, killed_midway, result
 from support.plane import platform
 from support.serving import Ground, working
 
 ENGINES = json.dumps({"omniavatar": "support.tinyavatar:TinyAvatar"})
 PORTRAIT = PORTRAITS / "woman_frontal_closed.png"
-VOICE = SPEECH / "librivox_0870.wav"
+VOICE = SPEECH / "librivox_0870.flac"
 # at 32 x 32 chunks of 57 frames, each of which is a segment of its own
 CHUNKS = {"options.max_tokens": 57, "options.overlap": 5, "sampling.steps": 1}
 THREE = 56 + 52 + 12
@@ -72,7 +72,7 @@ def test_a_plan_needs_no_weights(tiny: Cli) -> None:
 
 def payload(folder: Path, **more: Any) -> dict[str, Any]:
     """Return what the OmniAvatar worker takes, with two chunks of speech."""
-    samples = read_wav(VOICE)[: round(SECONDS * 16_000)]
+    samples = read_sound(VOICE)[: round(SECONDS * 16_000)]
     sound = write_wav(folder / "speech.wav", samples)
     return {
         "image_base64": base64.b64encode(PORTRAIT.read_bytes()).decode(),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.harness import SPEECH, Cli, frames_digest, read_wav, write_wav
+from support.harness import SPEECH, Cli, frames_digest, read_sound, write_wav
 
 PORTRAIT = "library:astronaut.png"
 
@@ -18,7 +18,7 @@ PORTRAIT = "library:astronaut.png"
 @pytest.fixture
 def speech(tmp_path: Path) -> Path:
     """Return 16 s of speech: eight segments."""
-    sound = [read_wav(SPEECH / f"librivox_0{number}.wav") for number in (870, 890, 920)]
+    sound = [read_sound(SPEECH / f"librivox_0{number}.flac") for number in (870, 890, 920)]
     return write_wav(tmp_path / "speech.wav", np.concatenate(sound)[: 16 * 16_000])
 
 
@@ -120,7 +120,7 @@ def test_a_folder_of_another_job_is_refused(cli: Cli, speech: Path) -> None:
     job = cli("jobs", "list", "--json").json[0]["id"]
     seed = cli(*words(speech, seed=99), "--resume", job)
     assert (seed.status, "seed changed" in seed.err) == (2, True), seed.err
-    other = write_wav(speech.with_name("other.wav"), read_wav(speech)[:32_000])
+    other = write_wav(speech.with_name("other.wav"), read_sound(speech)[:32_000])
     changed = cli(*words(other), "--resume", job)
     assert (changed.status, "speakers.0.audio changed" in changed.err) == (2, True), changed.err
     size = cli("talk", PORTRAIT, speech, "--size", "320", "-o", "out.mp4", "--resume", job)

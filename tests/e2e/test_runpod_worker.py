@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlparse
 import pytest
 from typer.testing import CliRunner
 
-from support.harness import SPEECH, frames_digest, read_wav, write_wav
+from support.harness import SPEECH, frames_digest, read_sound, write_wav
 from support.plane import Platform, platform
 from support.serving import Ground, Worker, card, working
 from talkhead.serve.cli import app
@@ -170,7 +170,7 @@ def test_a_store_of_the_callers_own_needs_leave(plane: Platform, worker: Worker)
 def test_every_example_is_answered(alone: Platform, tmp_path: Path) -> None:
     short = tmp_path / "library"
     short.mkdir()
-    speech = read_wav(SPEECH / "librivox_0870.wav")[:16_000]
+    speech = read_sound(SPEECH / "librivox_0870.flac")[:16_000]
     write_wav(short / "librivox.flac", speech)  # found before the bundled one, which is longer
     mapped = {**dict.fromkeys(("infinitetalk", "omniavatar", "sonic"), "draft"), "f5": "espeak"}
     ground = Ground(

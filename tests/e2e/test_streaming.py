@@ -16,7 +16,7 @@ import pytest
 
 from support import browser, player
 from support.cards import card_settings
-from support.harness import SPEECH, Cli, read_wav, write_wav
+from support.harness import SPEECH, Cli, read_sound, write_wav
 from support.plane import Platform, platform
 from support.self_hosted import Served, served
 from support.serving import Ground, card, working
@@ -78,7 +78,7 @@ class Viewer(threading.Thread):
 
 
 def speech_in(folder: Path) -> Path:
-    sound = [read_wav(SPEECH / f"librivox_0{number}.wav") for number in (870, 890)]
+    sound = [read_sound(SPEECH / f"librivox_0{number}.flac") for number in (870, 890)]
     return write_wav(folder / "speech.wav", np.concatenate(sound)[: SECONDS * 16_000])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import talkhead
-from support.harness import MEDIA, PORTRAITS, SPEECH, Cli, frames_digest, read_wav, write_wav
+from support.harness import MEDIA, PORTRAITS, SPEECH, Cli, frames_digest, read_sound, write_wav
 
 BUNDLED = ("library:astronaut.png", "library:librivox.flac")
 SMALL = ("--size", "256x256", "--fit", "face", "--seed", "1")
@@ -20,7 +20,7 @@ SMALL = ("--size", "256x256", "--fit", "face", "--seed", "1")
 def short(tmp_path: Path) -> Path:
     """Return the first 2.4 seconds of real speech."""
     return write_wav(
-        tmp_path / "short.wav", read_wav(SPEECH / "librivox_0920.wav")[: 16_000 * 12 // 5]
+        tmp_path / "short.wav", read_sound(SPEECH / "librivox_0920.flac")[: 16_000 * 12 // 5]
     )
 
 
@@ -111,7 +111,9 @@ def test_text_is_spoken(cli: Cli) -> None:
 
 
 def test_two_speakers_take_turns(cli: Cli, short: Path) -> None:
-    other = write_wav(short.with_name("other.wav"), read_wav(SPEECH / "librivox_0890.wav")[:16_000])
+    other = write_wav(
+        short.with_name("other.wav"), read_sound(SPEECH / "librivox_0890.flac")[:16_000]
+    )
     words = (
         "--set",
         "turns=in_turn",
@@ -204,7 +206,7 @@ def test_speak(cli: Cli) -> None:
 
 def test_check_judges_what_talk_made(cli: Cli) -> None:
     words = ("--transcript", SPEECH / "librivox_0920.txt", "--size", "512", "--seed", "1")
-    made = cli("talk", BUNDLED[0], SPEECH / "librivox_0920.wav", *words, "-o", "out.mp4")
+    made = cli("talk", BUNDLED[0], SPEECH / "librivox_0920.flac", *words, "-o", "out.mp4")
     assert made.status == 0, made.err
     phones = ("--phones", SPEECH / "librivox_0920.phones.json")
     good = cli("check", "out.mp4", *phones, "--min", "r=0.8,auc=0.95,closed=0.9", "--json")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from support.harness import SPEECH, read_wav, write_wav
+from support.harness import SPEECH, read_sound, write_wav
 from talkhead.deliver import Ready
 from talkhead.request import Talk
 from talkhead.runtime import Runtime
@@ -32,7 +32,7 @@ class Painter:
 
 def seven_seconds(folder: Path) -> Path:
     """Return 7 s of speech: 175 frames, two segments of 80 and one of 15."""
-    sound = np.concatenate([read_wav(SPEECH / f"librivox_0{n}.wav") for n in (870, 890)])
+    sound = np.concatenate([read_sound(SPEECH / f"librivox_0{n}.flac") for n in (870, 890)])
     return write_wav(folder / "speech.wav", sound[: 7 * 16_000])
 
 

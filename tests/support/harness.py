@@ -87,6 +87,8 @@ def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000, channels: int
     return path
 
 
-def read_wav(path: Path) -> np.ndarray:
-    with wave.open(str(path)) as source:
-        return np.frombuffer(source.readframes(source.getnframes()), "<i2") / 32768.0
+def read_sound(path: Path) -> np.ndarray:
+    """Return a recording of 16-bit samples, mono, as floats in -1..1."""
+    with av.open(str(path)) as source:
+        frames = [frame.to_ndarray()[0] for frame in source.decode(audio=0)]
+    return np.concatenate(frames) / 32768.0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from support import installation
-from support.harness import PORTRAITS, SPEECH, TALKHEAD, read_wav, write_wav
+from support.harness import PORTRAITS, SPEECH, TALKHEAD, read_sound, write_wav
 
 TESTS = Path(__file__).parent.parent
 SECONDS = 180
@@ -68,7 +68,7 @@ def growth(curve: list[dict[str, float]]) -> float:
 
 def _speech(file: Path, seconds: int) -> Path:
     """Write recordings of the tests again and again until they last so long."""
-    voices = [read_wav(SPEECH / f"librivox_0{number}.wav") for number in (870, 890, 920)]
+    voices = [read_sound(SPEECH / f"librivox_0{number}.flac") for number in (870, 890, 920)]
     return write_wav(file, np.resize(np.concatenate(voices), seconds * 16_000))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from support import isolating
 from support.cards import card_runtime
-from support.harness import read_wav, write_wav
+from support.harness import read_sound, write_wav
 from support.media import decoded_sound, levels, tone, write_video
 from support.testcard import ClipCard
 from talkhead import job, report
@@ -118,7 +118,7 @@ def test_a_videos_late_sound_stays_late(tmp_path: Path) -> None:
     """The isolator gets the sound from the start of the picture, whatever holds it."""
     video = write_video(tmp_path / "a.mp4", levels(25), tone(1, 48_000), late=0.5)
     write_voice(isolating.Halver(), video, tmp_path / "vocals-0.wav", lambda *_: None)
-    voice = read_wav(tmp_path / "vocals-0.wav").reshape(-1, 2)
+    voice = read_sound(tmp_path / "vocals-0.wav").reshape(-1, 2)
     assert np.abs(voice[: int(0.45 * 44_100)]).max() < 0.01
     assert np.std(voice[26_000:48_000]) == pytest.approx(0.25 / 2**0.5, abs=0.02)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "vocals-0.wav"]

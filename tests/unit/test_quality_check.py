@@ -19,7 +19,7 @@ from talkhead.media.face import FaceFinder
 from talkhead.quality import CheckOptions, check_video, read_phones
 
 MEDIA = Path(__file__).parents[1] / "media"
-SPEECH = MEDIA / "speech" / "librivox_0920.wav"
+SPEECH = MEDIA / "speech" / "librivox_0920.flac"
 PHONES = read_phones(MEDIA / "speech" / "librivox_0920.phones.json")
 FPS = 25
 

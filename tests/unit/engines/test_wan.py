@@ -67,7 +67,7 @@ def asked(name: str, key: str) -> Talk:
     request = parse(
         {
             "portrait": str(PORTRAITS / "woman_frontal_closed.png"),
-            "speakers": [{"audio": str(SPEECH / "librivox_0870.wav")}],
+            "speakers": [{"audio": str(SPEECH / "librivox_0870.flac")}],
             "engine": name,
             "quality": "draft",
             "size": "256x256",

@@ -34,7 +34,7 @@ def ignore(done: int, total: int) -> None:
 def read(name: str) -> NDArray[np.float32]:
     """Return a clip of the test media as 16 kHz floats."""
     resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
-    with av.open(str(SPEECH / f"{name}.wav")) as file:
+    with av.open(str(SPEECH / f"{name}.flac")) as file:
         frames = [part for frame in file.decode(audio=0) for part in resampler.resample(frame)]
     frames += resampler.resample(None)
     return np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames], dtype=np.float32)

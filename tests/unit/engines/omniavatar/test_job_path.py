@@ -19,7 +19,7 @@ from talkhead.settings import Settings
 from talkhead.validation import parse
 from talkhead.warming import warm_up
 
-VOICE = {"audio": str(SPEECH / "librivox_0870.wav")}
+VOICE = {"audio": str(SPEECH / "librivox_0870.flac")}
 
 
 @pytest.fixture
