@@ -71,7 +71,8 @@ def test_what_is_gone_or_elsewhere_is_not_had_back(site: Site) -> None:
 
 
 def test_a_server_that_is_away_is_no_lost_file(site: Site) -> None:
-    away = Client(BASE, transport=httpx.MockTransport(lambda _: httpx.Response(502)))
+    broken = httpx.MockTransport(lambda _: httpx.Response(502))
+    away = Client(BASE, transport=broken, repeats=False)  # as the page's own
     with pytest.raises(TalkheadError) as caught:
         site.brought(away, "volume:a.png")
     assert caught.value.retryable
