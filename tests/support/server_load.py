@@ -43,13 +43,17 @@ class Load:
 
 
 async def poll(
-    server: Served, jobs: list[str], load: Load, done: asyncio.Event, gap_s: float
+    server: Served, jobs: list[str], load: Load, done: asyncio.Event, gap_s: float, seed: int
 ) -> None:
-    """Look at one job after another until all have ended, as a waiting client would."""
-    turn = random.Random(id(done))
+    """Look at one job after another until all have ended, as a waiting client would.
+
+    Half of the looks are at jobs that have ended: their end may not change.
+    """
+    turn = random.Random(seed)
     async with httpx.AsyncClient(base_url=server.base, timeout=30) as http:
         while not done.is_set():
-            job = turn.choice(jobs)
+            going_on = [job for job in jobs if job not in load.ends]
+            job = turn.choice(going_on if going_on and turn.random() < 0.5 else jobs)
             began = time.perf_counter()
             try:
                 answer = await http.get(f"/status/{job}")
@@ -70,7 +74,9 @@ async def watch(
 ) -> None:
     """Poll until every job has ended."""
     done = asyncio.Event()
-    tasks = [asyncio.create_task(poll(server, jobs, load, done, gap_s)) for _ in range(pollers)]
+    tasks = [
+        asyncio.create_task(poll(server, jobs, load, done, gap_s, seed)) for seed in range(pollers)
+    ]
     deadline = time.monotonic() + limit_s
     while len(load.ends) < len(jobs):
         assert time.monotonic() < deadline, f"{len(load.ends)} of {len(jobs)} ended"
