@@ -147,6 +147,7 @@ def test_a_killed_batch_goes_on_and_gives_up_what_kills_it(tmp_path: Path) -> No
     assert third.error.code == Code.GENERATION
 
 
+@pytest.mark.soak  # in CI: the same batch by a worker, above
 def test_the_command_line_writes_a_folder(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     items = [

@@ -49,6 +49,7 @@ def words(out: str, frames: int = THREE) -> list[object]:
             "--seed", 3, *fields, "--json", "-o", out]  # fmt: skip
 
 
+@pytest.mark.soak  # in CI: contract/test_engines.py, in one process
 def test_a_killed_job_goes_on_with_the_same_frames(tiny: Cli) -> None:
     whole = result(tiny(*words("whole.mp4")))
     assert whole["segments"] == {"total": 3, "resumed": 0}

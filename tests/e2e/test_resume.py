@@ -112,6 +112,7 @@ def test_ctrl_c_prints_the_command_that_resumes(cli: Cli, speech: Path) -> None:
     assert cli("jobs", "list").out.strip() == "no unfinished jobs"
 
 
+@pytest.mark.soak  # in CI: unit/test_folder.py
 def test_a_folder_of_another_job_is_refused(cli: Cli, speech: Path) -> None:
     run = cli.start(*words(speech))
     wait_for_segments(cli, run, 1)

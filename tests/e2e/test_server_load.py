@@ -38,6 +38,7 @@ def test_twenty_jobs_and_ten_pollers(tmp_path: Path) -> None:
     assert found["polls"] > 50
 
 
+@pytest.mark.soak  # in CI: test_server.py, one kill
 def test_three_kills(tmp_path: Path) -> None:
     with served(Ground(tmp_path), "--no-page", TALKHEAD_SERVER__RETRY_S="0.2") as server:
         slow = {"engine": "testcard", "options": {"pause": 0.2}}

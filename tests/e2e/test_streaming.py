@@ -224,6 +224,7 @@ def parts_of(plane: Platform, name: str) -> list[Any]:
     return [event.details["output"] for event in plane.events(name, "stream")]
 
 
+@pytest.mark.soak  # an operator has to ask for it
 def test_runpods_generator(plane: Platform, tmp_path: Path) -> None:
     """Progress and at last the answer, each as it comes and all in a list; errors, cancel."""
     root = {"kind": "local", "root": str(tmp_path / "store"), "base": "http://store.example"}

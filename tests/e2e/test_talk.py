@@ -57,6 +57,7 @@ def test_the_same_seed_gives_the_same_frames_and_another_seed_others(cli: Cli, s
     assert first != other
 
 
+@pytest.mark.soak  # in CI: unit/test_job.py
 def test_an_unset_seed_is_random_and_reported(cli: Cli, short: Path) -> None:
     seeds = set()
     for name in "ab":

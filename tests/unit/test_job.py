@@ -265,7 +265,7 @@ LENGTHS = (
     20,
     31.4,
     60,
-    100,
+    pytest.param(100, marks=pytest.mark.soak),
     pytest.param(180, marks=pytest.mark.soak),
 )
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.harness import read_sound
 from talkhead.engines import Inputs, Phone, Probe, Speaker
 from talkhead.engines.draft import Draft
 from talkhead.media.face import FaceFinder
@@ -36,8 +37,7 @@ def picture():
 
 @pytest.fixture(scope="module")
 def sound():
-    with wave.open(str(SPEECH)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    return np.round(read_sound(SPEECH) * 32768).astype(np.int16)
 
 
 @pytest.fixture(scope="module")
