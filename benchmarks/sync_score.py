@@ -164,9 +164,8 @@ def french(folder: Path) -> list[bool]:
         video = render(ASTRONAUT, words, folder / f"french-{language}.mp4")
         rows.append(Row("astronaut", f"fr, as {language}", check_video(video, phones=phones)))
     table("French without text", rows)
-    with wave.open(str(wav)) as file:
-        rate, samples = file.getframerate(), file.readframes(file.getnframes())
-    sound = np.frombuffer(samples, np.int16).astype(np.float32) / 32768
+    rate, samples = recorded(wav)
+    sound = samples.astype(np.float32) / 32768
     at = np.arange(int(len(sound) / rate * 16000)) * rate / 16000
     sound = np.interp(at, np.arange(len(sound)), sound).astype(np.float32)
     frames = int(len(sound) / 16000 * fps)
@@ -218,11 +217,17 @@ def controls(folder: Path) -> list[bool]:
     ]
 
 
+def recorded(speech: Path) -> tuple[int, np.ndarray]:
+    """Return the rate and the 16-bit samples of a recording."""
+    with av.open(str(speech)) as source:
+        frames = [frame.to_ndarray()[0] for frame in source.decode(audio=0)]
+        return source.streams.audio[0].rate, np.concatenate(frames)
+
+
 def later_start(speech: Path, out: Path) -> Path:
     """Write the speech without its first LATE seconds."""
-    with av.open(str(speech)) as source, wave.open(str(out), "wb") as target:
-        rate = source.streams.audio[0].rate
-        sound = np.concatenate([frame.to_ndarray()[0] for frame in source.decode(audio=0)])
+    rate, sound = recorded(speech)
+    with wave.open(str(out), "wb") as target:
         target.setparams((1, 2, rate, 0, "NONE", "NONE"))
         target.writeframes(sound[round(LATE * rate) :].astype("<i2").tobytes())
     return out
