@@ -164,7 +164,7 @@ def french(folder: Path) -> list[bool]:
         video = render(ASTRONAUT, words, folder / f"french-{language}.mp4")
         rows.append(Row("astronaut", f"fr, as {language}", check_video(video, phones=phones)))
     table("French without text", rows)
-    rate, samples = recorded(wav)
+    rate, samples = samples_of(wav)
     sound = samples.astype(np.float32) / 32768
     at = np.arange(int(len(sound) / rate * 16000)) * rate / 16000
     sound = np.interp(at, np.arange(len(sound)), sound).astype(np.float32)
@@ -217,7 +217,7 @@ def controls(folder: Path) -> list[bool]:
     ]
 
 
-def recorded(speech: Path) -> tuple[int, np.ndarray]:
+def samples_of(speech: Path) -> tuple[int, np.ndarray]:
     """Return the rate and the 16-bit samples of a recording."""
     with av.open(str(speech)) as source:
         frames = [frame.to_ndarray()[0] for frame in source.decode(audio=0)]
@@ -226,7 +226,7 @@ def recorded(speech: Path) -> tuple[int, np.ndarray]:
 
 def later_start(speech: Path, out: Path) -> Path:
     """Write the speech without its first LATE seconds."""
-    rate, sound = recorded(speech)
+    rate, sound = samples_of(speech)
     with wave.open(str(out), "wb") as target:
         target.setparams((1, 2, rate, 0, "NONE", "NONE"))
         target.writeframes(sound[round(LATE * rate) :].astype("<i2").tobytes())
