@@ -61,12 +61,18 @@ def smoke(
         wanted = smoke.expected(size, fps, bars, prefix)
         with (
             endpoint.chosen(url, key, load()).open() as client,
-            console.progress(json) as report,
+            console.bar(json) as show,
             local.stop_on_signal() as stop,
         ):
-            told = following.told_to(report)
             patience = following.Patience(timeout, stop)
-            outcome = smoke.trial(client, payload, wanted, patience, repeat=repeat, told=told)
+            outcome = smoke.trial(
+                client,
+                payload,
+                wanted,
+                patience,
+                repeat=repeat,
+                told=lambda body: show(*following.moment(body)),
+            )
         smoke.show(outcome, url, json)
     if not outcome.passed:
         raise typer.Exit(1)

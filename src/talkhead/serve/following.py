@@ -9,8 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.report import Report
-from talkhead.result import SPANS, Progress
+from talkhead.serve import console
 from talkhead.serve.client import FINAL, Client
 
 POLL_S, POLL_MOST_S = 0.25, 2.0  # between two looks; each wait is half longer
@@ -65,30 +64,26 @@ def address(base: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path.rstrip('/')}"
 
 
-def told_to(report: Report) -> Told:
-    """Return what passes the progress in status bodies on to a report."""
+def moment(body: Mapping[str, Any]) -> tuple[str, float, str]:
+    """Return stage, percentage and words for the status of a job that has not ended."""
+    if body.get("status") == "IN_QUEUE":
+        place = body.get("position")
+        return "queue", 0.0, f"place {place}" if place else ""
+    output = body.get("output")
+    said = output if isinstance(output, dict) else {}
+    stage = said.get("stage")
+    if not isinstance(stage, str):
+        return "start", 0.0, ""
+    window, windows = (int(_number(said.get(name))) for name in ("window", "windows"))
+    eta = said.get("eta_s")
+    detail = console.detail(window, windows, eta if isinstance(eta, int | float) else None)
+    item, items = (int(_number(said.get(name))) for name in ("item", "items"))
+    words = [f"item {item}/{items}" if items else "", detail]
+    return stage[:9], _number(said.get("pct")), ", ".join(word for word in words if word)
 
-    def told(body: Json) -> None:
-        if (step := _step(body)) is not None:
-            report(step)
 
-    return told
-
-
-def _step(body: Mapping[str, Any]) -> Progress | None:
-    """Return the progress in a status body, or None where it says nothing of it."""
-    said = body.get("output")
-    if not isinstance(said, Mapping) or said.get("stage") not in SPANS:
-        return None
-    return Progress(
-        stage=said["stage"],
-        done=0,
-        total=0,
-        pct=float(said.get("pct") or 0),
-        segment=int(said.get("window") or 0),
-        segments=int(said.get("windows") or 0),
-        eta_s=said.get("eta_s"),
-    )
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _looked(client: Client, job_id: str) -> Json:

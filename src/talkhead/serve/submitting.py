@@ -19,6 +19,7 @@ from talkhead.serve.arrivals import Wanted
 from talkhead.serve.client import FINAL, Client
 from talkhead.serve.console import Show
 from talkhead.serve.endpoint import Endpoint
+from talkhead.serve.following import moment
 from talkhead.serve.travel import Body
 from talkhead.settings import Settings
 from talkhead.stores.keys import safe_part
@@ -178,26 +179,6 @@ def _opened(endpoint: Endpoint, show: Show) -> Iterator[Client]:
 
     with endpoint.open(waits) as client:
         yield client
-
-
-def moment(body: Mapping[str, Any]) -> tuple[str, float, str]:
-    """Return stage, percentage and words for the status of a job that has not ended."""
-    if body.get("status") == "IN_QUEUE":
-        place = body.get("position")
-        return "queue", 0.0, f"place {place}" if place else ""
-    output = body.get("output")
-    said = output if isinstance(output, dict) else {}
-    stage = said.get("stage")
-    if not isinstance(stage, str):
-        return "start", 0.0, ""
-    window, windows = (int(_number(said.get(name))) for name in ("window", "windows"))
-    eta = said.get("eta_s")
-    detail = console.detail(window, windows, eta if isinstance(eta, int | float) else None)
-    return stage[:9], _number(said.get("pct")), detail
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _asks_for_thumbnail(payload: Payload) -> bool:

@@ -233,8 +233,7 @@ class SupabaseStore:
     def _public(self, key: str) -> str:
         path = self._path("object/public", key)
         if not self._seen_public.is_set():
-            headers = {"range": "bytes=0-0"}
-            request = self._request("GET", path, headers=headers)
+            request = self._request("GET", path, headers={"range": "bytes=0-0"})
             with self._sent(request, Code.STORE, _private) as found:
                 if found is None:
                     raise TalkheadError(

@@ -23,7 +23,7 @@ from talkhead.media.soundtrack import Sound, write_soundtrack
 from talkhead.media.speech import Part
 from talkhead.quality.reading import read_frames
 from talkhead.request import Talk
-from talkhead.result import Made, Progress
+from talkhead.result import Made
 from talkhead.runtime import Runtime
 from talkhead.serve import endpoint as endpoints
 from talkhead.serve import following, smoke, smoke_checks
@@ -305,17 +305,21 @@ def test_what_is_no_address_is_no_verdict(address: str) -> None:
 
 
 def test_progress_is_read_with_care() -> None:
-    seen: list[Progress] = []
-    told = following.told_to(seen.append)
-    for output in (
+    outputs = (
         None,
         "text",
         {"stage": "dancing"},
         {"stage": "render", "pct": 40, "windows": 3},
-    ):
-        told({"status": "IN_PROGRESS", "output": output})
-    (step,) = seen
-    assert (step.stage, step.pct, step.segments) == ("render", 40, 3)
+        {"stage": "render", "pct": 50, "item": 2, "items": 4},
+    )
+    bodies = ({"status": "IN_PROGRESS", "output": output} for output in outputs)
+    assert [following.moment(body) for body in bodies] == [
+        ("start", 0.0, ""),
+        ("start", 0.0, ""),
+        ("dancing", 0.0, ""),
+        ("render", 40.0, "segment 1/3"),
+        ("render", 50.0, "item 2/4"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from talkhead.serve.arrivals import suffix_of
-from talkhead.serve.submitting import moment
+from talkhead.serve.following import moment
 
 
 @pytest.mark.parametrize(
