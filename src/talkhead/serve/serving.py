@@ -68,7 +68,8 @@ def listening(server: Server) -> socket.socket:
     """Return a socket that listens where the settings say, or raise E_INPUT_VALIDATION."""
     host, port = server.host, server.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's delays off only where a socket says that it is TCP
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))

@@ -1,5 +1,7 @@
 """The OpenAPI document of the server: RunPod's paths, and those beside them."""
 
+import json
+from functools import cache
 from typing import Any
 
 from talkhead.serve import schema
@@ -28,6 +30,12 @@ KINDS = (
     "image/jpeg",
     "image/png",
 )  # and what else was sent
+
+
+@cache
+def text() -> bytes:
+    """Return the OpenAPI document as the server sends it."""
+    return json.dumps(openapi(), separators=(",", ":")).encode()
 
 
 def openapi() -> Schema:
