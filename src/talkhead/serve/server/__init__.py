@@ -142,12 +142,13 @@ async def page(app: FastAPI, site: Site | None) -> AsyncIterator[None]:
     if site is None:
         yield
         return
-    over = asyncio.Event()
+    there, over = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
         try:
             with naming(None):
                 async with mounted(app, site):
+                    there.set()
                     logs.event("server.page")
                     await over.wait()
         except TalkheadError as error:
@@ -158,7 +159,10 @@ async def page(app: FastAPI, site: Site | None) -> AsyncIterator[None]:
         yield
     finally:
         over.set()
-        await task
+        if not there.is_set():
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _place(settings: Settings) -> str:

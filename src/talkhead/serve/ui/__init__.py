@@ -2,7 +2,9 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +31,9 @@ WAITING = (
 async def mounted(app: Any, site: Site) -> AsyncIterator[None]:
     """Mount the page at / of an app that may be serving already; it works inside the block.
 
-    Loading takes seconds, in a thread; until then / says so. All files of the page lie in one
-    folder, which goes with the block. Enter it after every other route is there: / takes the rest.
+    Loading takes seconds, in a thread; until then / says so, and who is cancelled does not wait.
+    All files of the page lie in one folder, which goes with the block. Enter it after every other
+    route is there: / takes the rest.
     """
     from starlette.applications import Starlette  # noqa: PLC0415
     from starlette.responses import HTMLResponse  # noqa: PLC0415
@@ -40,8 +43,9 @@ async def mounted(app: Any, site: Site) -> AsyncIterator[None]:
     app.router.routes.append(waiting)
     with tempfile.TemporaryDirectory(prefix="talkhead-page-") as folder:
         place = replace(site, folder=Path(folder) / "fetched", uploaded={})
+        place.folder.mkdir()
         await asyncio.sleep(LATER_S)
-        inner = await asyncio.to_thread(_made, place, Path(folder))
+        inner = await _aside(_made, place, Path(folder))
         app.router.routes.remove(waiting)
         app.mount("/", inner)
         async with inner.router.lifespan_context(inner):
@@ -52,6 +56,21 @@ async def mounted(app: Any, site: Site) -> AsyncIterator[None]:
                 yield
             finally:
                 blocks.close(verbose=False)
+
+
+def _aside(work: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    """Return what work will return in a thread that no end of this process waits for."""
+    found: Future[Any] = Future()
+    found.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            found.set_result(work(*args))
+        except Exception as error:  # noqa: BLE001 (raised where it is awaited)
+            found.set_exception(error)
+
+    threading.Thread(target=run, name="page", daemon=True).start()
+    return asyncio.wrap_future(found)
 
 
 def _made(site: Site, folder: Path) -> Any:
@@ -65,6 +84,5 @@ def _made(site: Site, folder: Path) -> Any:
     from talkhead.serve.ui import page  # noqa: PLC0415
 
     host = FastAPI()
-    site.folder.mkdir(parents=True)
     gr.mount_gradio_app(host, page.build(site), path="/", **page.look(site))
     return next(route.app for route in host.router.routes if isinstance(route, Mount))
