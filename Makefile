@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-QUIET := --quiet --disable-pip-version-check --no-compile  # what is imported is compiled then
+QUIET := --quiet --disable-pip-version-check --no-compile  # what is imported is compiled then,
+export PYTHONDONTWRITEBYTECODE :=  # and kept: else every program that tests start compiles it anew
 
 .PHONY: demo browser test unit lint soak bench clean help
 

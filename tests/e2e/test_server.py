@@ -72,7 +72,8 @@ def test_plans_do_not_wait_behind_renders(server: Served) -> None:
 
 
 def test_progress_as_events_and_the_part_that_is_safe(server: Served) -> None:
-    job = server.run(card(frames=175, **SLOW))
+    job = server.run(card(frames=175, engine="testcard", options={"pause": 1}))
+    server.http.get(f"/partial/{job}")  # the first one waits for libraries, not for the job
     found: list[tuple[str, dict[str, Any]]] = []
     part = None
     with server.http.stream("GET", f"/stream/{job}", headers={"Accept": "text/event-stream"}) as s:

@@ -1,5 +1,6 @@
 """Commands that take jobs from others: the RunPod worker, the server, the web page."""
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -59,6 +60,7 @@ def serve(
 
     with local.failures(json=False):
         registry.need("server")
+        gc.disable()  # until it serves: to look for garbage while modules load costs a tenth
         from talkhead.serve import serving  # noqa: PLC0415
 
         serving.serve(host, port, page=page)
@@ -86,6 +88,7 @@ def ui(
     with local.failures(json=False):
         for extra in ("server", "ui"):
             registry.need(extra)
+        gc.disable()  # as above
         from talkhead.serve import serving  # noqa: PLC0415
 
         if endpoint is None:

@@ -14,13 +14,13 @@ import typer
 
 from talkhead.errors import TalkheadError
 from talkhead.result import Result
-from talkhead.serve import console
 from talkhead.serve.words import Payload
 from talkhead.serve.words import load as load_json
 from talkhead.settings import load
 from talkhead.stores.local import SingleFile
 
-# What runs jobs loads numpy and av, which no command waits for that runs none here.
+# What runs jobs loads numpy and av, which no command waits for that runs none here; a server that
+# starts does not wait for rich.
 if TYPE_CHECKING:
     from talkhead.jobs import Kept
 
@@ -41,6 +41,7 @@ def run(payload: Payload, out: Path | None, *, resume: str | None = None, quiet:
     """Run a request whose main output goes to out, with progress unless quiet."""
     from talkhead import job  # noqa: PLC0415
     from talkhead.runtime import Runtime  # noqa: PLC0415
+    from talkhead.serve import console  # noqa: PLC0415
     from talkhead.validation import parse  # noqa: PLC0415
 
     store = SingleFile(out) if out else None
@@ -75,6 +76,8 @@ def failures(json: bool, again: str = "", verbose: bool = False) -> Iterator[Non
     try:
         yield
     except TalkheadError as error:
+        from talkhead.serve import console  # noqa: PLC0415
+
         if verbose and error.__cause__:
             traceback.print_exception(error)
         command = again.format(job_id=error.job_id) if again and error.job_id else ""

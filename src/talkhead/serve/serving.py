@@ -1,6 +1,7 @@
 """`talkhead serve` and `talkhead ui`: a server of our own on this machine, until told to end."""
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -61,6 +62,8 @@ def run(app: ASGIApp, found: Settings, sock: socket.socket) -> None:
     # uvicorn raises the signal that ended it once more, which then is to do nothing
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    gc.freeze()  # what is loaded stays, and is not looked through for garbage between two answers
+    gc.enable()
     asyncio.run(uvicorn.Server(config).serve(sockets=[sock]))
 
 

@@ -6,6 +6,7 @@ guard ── routes ──> dispatcher ──> queue   (order, ends)
 """
 
 import asyncio
+import gc
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -149,6 +150,7 @@ async def page(app: FastAPI, site: Site | None) -> AsyncIterator[None]:
             with naming(None):
                 async with mounted(app, site):
                     there.set()
+                    gc.freeze()  # what it loaded stays too
                     logs.event("server.page")
                     await over.wait()
         except TalkheadError as error:
