@@ -39,10 +39,10 @@ demo: $(VENV)/core
 	  --transcript src/talkhead/assets/librivox.txt --size 512x512 --fit face --seed 7 -o demo.mp4 --force
 	@echo "open demo.mp4"
 
-# a file of tests at a time for each core, in their order: the long ones, of whole programs, come
-# first; what fails is easier to read without -n
+# a file of tests at a time, in their order: the long ones, of whole programs, come first; one more
+# than two cores have, as those often wait; what fails is easier to read without -n
 test: $(VENV)/dev browser
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 unit: $(VENV)/dev
 	$(BIN)/pytest tests/unit

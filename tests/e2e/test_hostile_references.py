@@ -212,7 +212,9 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
 
 def outcome(ref: str, runtime: Runtime) -> str:
     """Return the code of the job's error, having checked what is said and what is left."""
-    request = parse({"action": "talk", "portrait": ref, "speakers": [{"audio": SOUND}]})
+    request = parse(
+        {"action": "talk", "engine": "draft", "portrait": ref, "speakers": [{"audio": SOUND}]}
+    )
     with pytest.raises(TalkheadError) as caught:
         job.run(request, runtime, lambda progress: None)
     error = caught.value

@@ -47,7 +47,7 @@ class Cli:
             env={**self.env, **env},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
         return Ended(run.returncode, run.stdout, run.stderr)
