@@ -424,6 +424,19 @@ def test_history_opens_uses_again_and_deletes(page: Any, base: str) -> None:
 
 @scripted
 @in_soak
+def test_the_history_of_a_slow_server(page: Any, base: str) -> None:
+    fill(page)
+    page.locator("#th-plan dl").wait_for()
+    page.get_by_role("button", name="Make the video").click()
+    made(page)
+    tell(base, "/fake/script", ability_s=3.0)
+    opened(page, base)
+    page.get_by_role("tab", name="History").click()  # long before the page knows its server
+    page.locator("#th-history .th-job").wait_for()
+
+
+@scripted
+@in_soak
 def test_an_engine_that_takes_a_video(page: Any, base: str, tmp_path: Path) -> None:
     from support.media import moving, write_video
 

@@ -51,6 +51,7 @@ class Script:
     video_engine: bool = False  # infinitetalk is ready, and takes videos
     key: str | None = None  # that every call has to show
     maker: bool = False  # portraits can be drawn
+    ability_s: float = 0.0  # until it says what it can do
 
 
 @dataclass
@@ -458,6 +459,7 @@ def _own(app: FastAPI, fake: Fake) -> None:  # noqa: C901 (one table of paths)
 
     @app.get("/capabilities")
     async def capabilities() -> Any:
+        await asyncio.sleep(fake.script.ability_s)
         shown = {"version": "0.1.0", "engine": "draft", "workers": []}
         return {
             **fake.ability(),

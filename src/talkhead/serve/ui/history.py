@@ -91,7 +91,8 @@ def wire(site: Site, page: History, place: Any, ability: Any, session: Any, foll
 
     quiet: Json = {"show_progress": "hidden", "api_visibility": "private"}
     known = [place, ability, session]
-    page.tab.select(load, known, [page.cards, page.note], **quiet)
+    # also when the server is known: the tab may have been opened before
+    gr.on([page.tab.select, ability.change], load, known, [page.cards, page.note], **quiet)
     shown = [page.screen, page.sheet, page.again, page.note, page.cards, page.opened, follow]
     page.cards.click(act, known, shown, **quiet).then(
         None, js="() => document.getElementById('th-opened').scrollIntoView({block: 'nearest'})",
