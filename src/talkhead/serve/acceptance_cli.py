@@ -10,7 +10,8 @@ from talkhead.serve.endpoint_cli import Key
 acceptance_app = typer.Typer()
 
 Url = Annotated[
-    str, typer.Argument(help="https://api.runpod.ai/v2/ENDPOINT_ID, or a server's address.")
+    str | None,
+    typer.Argument(help="https://api.runpod.ai/v2/ID, or a server; TALKHEAD_ENDPOINT__URL."),
 ]
 Base = Annotated[
     Path | None, typer.Option("--request", help="A talk request as a JSON file, for another job.")
@@ -29,7 +30,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
     "talkhead smoke http://127.0.0.1:8000/v2/local --set engine=draft --min r=0.6,lag_ms=60 --json"
 )
 def smoke(
-    url: Url,
+    url: Url = None,
     key: Key = None,
     request: Base = None,
     settings: Sets = None,
@@ -59,8 +60,9 @@ def smoke(
     with local.failures(json):
         payload = smoke.asked(request, settings or [])
         wanted = smoke.expected(size, fps, bars, prefix)
+        where = endpoint.chosen(url, key, load())
         with (
-            endpoint.chosen(url, key, load()).open() as client,
+            where.open() as client,
             console.bar(json) as show,
             local.stop_on_signal() as stop,
         ):
@@ -73,7 +75,7 @@ def smoke(
                 repeat=repeat,
                 told=lambda body: show(*following.moment(body)),
             )
-        smoke.show(outcome, url, json)
+        smoke.show(outcome, where.url, json)
     if not outcome.passed:
         raise typer.Exit(1)
 
@@ -84,7 +86,7 @@ def smoke(
     "talkhead bench-endpoint http://127.0.0.1:8000 --requests 20 --out bench.json"
 )
 def bench_endpoint(
-    url: Url,
+    url: Url = None,
     key: Key = None,
     request: Base = None,
     settings: Sets = None,
@@ -108,11 +110,12 @@ def bench_endpoint(
     with local.failures(json):
         payload = smoke.asked(request, settings or [])
         file = None if out is None else bench.target(out, force)
-        with endpoint.chosen(url, key, load()).open() as client, local.stop_on_signal() as stop:
+        where = endpoint.chosen(url, key, load())
+        with where.open() as client, local.stop_on_signal() as stop:
             asked = bench.Load(requests, concurrency, following.Patience(timeout, stop))
             told = (lambda _row: None) if json else (lambda row: bench.line(row, requests))
             rows = bench.measured(client, payload, asked, told)
-        found = bench.report(url, payload, asked, rows)
+        found = bench.report(where.url, payload, asked, rows)
         plot = bench.write(found, file) if file is not None else None
         if json:
             console.as_json(found)

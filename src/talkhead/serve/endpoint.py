@@ -57,8 +57,8 @@ def chosen(url: str | None, key: str | None, found: Settings) -> Endpoint:
         raise TalkheadError(
             Code.INPUT,
             "no endpoint was given",
-            "name it by --endpoint URL or TALKHEAD_ENDPOINT__URL: https://api.runpod.ai/v2/ID, "
-            "or a server's address",
+            "name it on the command line (`submit --endpoint URL`, `smoke URL`) or by "
+            "TALKHEAD_ENDPOINT__URL: https://api.runpod.ai/v2/ID, or a server's address",
         )
     origin = _origin(address)
     secret = SecretStr(key) if key else None

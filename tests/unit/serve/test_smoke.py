@@ -288,6 +288,21 @@ def test_stopping_it_cancels_the_job_and_is_no_verdict(videos: Videos) -> None:
     assert caught.value.code is Code.CANCELLED
 
 
+@pytest.mark.parametrize("command", ["smoke", "bench-endpoint"])
+def test_the_settings_may_name_the_endpoint(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(endpoints, "CALL_S", 0.1)
+    monkeypatch.chdir(tmp_path)
+    bare = CliRunner().invoke(app, [command])
+    assert bare.exit_code == 2
+    assert "no endpoint was given" in bare.output
+    named = {"TALKHEAD_ENDPOINT__URL": "http://127.0.0.1:9/v2/gone"}
+    found = CliRunner().invoke(app, [command, "--json"], env=named)
+    assert found.exit_code == 1
+    assert "http://127.0.0.1:9/v2/gone cannot be reached" in found.output
+
+
 def test_an_endpoint_that_is_not_there_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoints, "CALL_S", 0.1)
     words = ["smoke", "http://127.0.0.1:9/v2/gone", "--json"]
