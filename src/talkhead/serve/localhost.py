@@ -6,6 +6,7 @@ little of what production does. This one drives the SDK's real worker loop.
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from talkhead.errors import Code, TalkheadError
 from talkhead.serve.plane import LIMITS, Entry, Plane
 
 WAIT_S = 90.0  # that /runsync waits for an answer
+TURN_S = 0.05  # in which the event loop does what it has at hand
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PLANE = web.AppKey("plane", Plane)
@@ -56,20 +58,26 @@ async def serving(plane: Plane, host: str = "127.0.0.1", port: int = 0) -> Async
     runner = web.AppRunner(
         application(plane), handler_cancellation=True, access_log=None, shutdown_timeout=0.1
     )
-    await runner.setup()
+    door = _door(host, port)
     try:
-        await _listen(runner, host, port)
+        await runner.setup()
+        await web.SockSite(runner, door).start()
         bound = runner.addresses[0][1]
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{bound}/v2/local"
     finally:
+        # asyncio never closes a caller who was accepted in the turn before its server is closed
+        asyncio.get_running_loop().remove_reader(door)
+        await asyncio.sleep(TURN_S)
         await runner.cleanup()
-        await asyncio.sleep(0.05)  # the loop has to turn once more for sockets to close
+        await asyncio.sleep(TURN_S)
+        door.close()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+def _door(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        await web.TCPSite(runner, host, port).start()
+        return socket.create_server((host, port), family=family)
     except OSError as error:
         raise TalkheadError(
             Code.INPUT,

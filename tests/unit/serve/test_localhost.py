@@ -1,15 +1,19 @@
 """The local control plane keeps production's states and limits."""
 
+import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
 from support.plane import Platform, platform
-from talkhead.serve.localhost import worker_env
+from talkhead.serve.localhost import serving, worker_env
+from talkhead.serve.plane import Plane
 
 WORK = {"input": {"action": "health"}}
 
@@ -211,3 +215,20 @@ def test_the_sdk_is_told_every_path() -> None:
     assert env["RUNPOD_WEBHOOK_GET_JOB"].startswith("http://127.0.0.1:1/v2/local/job-take/$ID?")
     assert "/job-done/$RUNPOD_POD_ID/$ID?" in env["RUNPOD_WEBHOOK_POST_OUTPUT"]
     assert env["RUNPOD_SKIP_AUTO_SYSTEM_CHECKS"] == "true"
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_caller_who_comes_while_the_port_closes_is_let_go(turns: int) -> None:
+    """Between two turns of the event loop asyncio would forget the connection."""
+
+    async def come_and_end(caller: socket.socket) -> None:
+        async with serving(Plane(0.1)) as base:
+            caller.connect(("127.0.0.1", int(base.split(":")[2].split("/")[0])))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+    with socket.socket() as caller:
+        caller.settimeout(5)
+        asyncio.run(come_and_end(caller))
+        with suppress(ConnectionResetError):  # closed as well
+            assert caller.recv(1) == b""
