@@ -254,6 +254,14 @@ def again(page: Any) -> None:
     page.get_by_role("button", name="Use these settings again").locator("visible=true").click()
 
 
+def make(page: Any) -> None:
+    """Make a video, its plan seen first."""
+    fill(page)
+    page.locator("#th-plan dl").wait_for()
+    page.get_by_role("button", name="Make the video").click()
+    made(page)
+
+
 def make_again(page: Any, base: str) -> None:
     """Make a video where one is shown already."""
     tell(base, "/fake/script", run_s=LONG)
@@ -271,10 +279,7 @@ def _asked(base: str) -> list[dict[str, Any]]:
 @scripted
 @in_soak
 def test_files_that_are_gone_are_asked_for_and_the_library_has_others(page: Any, base: str) -> None:
-    fill(page)
-    page.locator("#th-plan dl").wait_for()
-    page.get_by_role("button", name="Make the video").click()
-    made(page)
+    make(page)
     tell(base, "/fake/sweep")
     again(page)
     lack = page.locator("#th-returned")
@@ -388,10 +393,7 @@ def test_phone_width_has_no_sideways_scroll(context: Any, base: str) -> None:
     page = context.new_page()
     page.set_viewport_size({"width": 390, "height": 844})
     opened(page, base)
-    fill(page)
-    page.locator("#th-plan dl").wait_for()
-    page.get_by_role("button", name="Make the video").click()
-    made(page)
+    make(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
@@ -425,10 +427,7 @@ def test_history_opens_uses_again_and_deletes(page: Any, base: str) -> None:
 @scripted
 @in_soak
 def test_the_history_of_a_slow_server(page: Any, base: str) -> None:
-    fill(page)
-    page.locator("#th-plan dl").wait_for()
-    page.get_by_role("button", name="Make the video").click()
-    made(page)
+    make(page)
     tell(base, "/fake/script", ability_s=3.0)
     opened(page, base)
     page.get_by_role("tab", name="History").click()  # long before the page knows its server

@@ -44,7 +44,7 @@ class Load:
 
 
 @asynccontextmanager
-async def kept(server: Served) -> AsyncIterator[Callable[[str], Awaitable[bytes]]]:
+async def connection(server: Served) -> AsyncIterator[Callable[[str], Awaitable[bytes]]]:
     """Yield how to get a path over one connection.
 
     httpx takes more processor time for a call (4 ms) than the server does (3 ms): fifty pollers in
@@ -77,7 +77,7 @@ async def poll(
     """
     turn = random.Random(seed)
     await asyncio.sleep(turn.uniform(0, gap_s))
-    async with kept(server) as asks:
+    async with connection(server) as asks:
         while not done.is_set():
             going_on = [job for job in jobs if job not in load.ends]
             job = turn.choice(going_on if going_on and turn.random() < 0.5 else jobs)

@@ -6,7 +6,6 @@ little of what production does. This one drives the SDK's real worker loop.
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,11 +13,11 @@ from typing import Any
 
 from aiohttp import web
 
-from talkhead.errors import Code, TalkheadError
+from talkhead.serve.door import listening
 from talkhead.serve.plane import LIMITS, Entry, Plane
 
 WAIT_S = 90.0  # that /runsync waits for an answer
-TURN_S = 0.05  # in which the event loop does what it has at hand
+TURN_S = 0.05  # in which the event loop does what it has at hand, as sockets that are to close
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PLANE = web.AppKey("plane", Plane)
@@ -58,32 +57,20 @@ async def serving(plane: Plane, host: str = "127.0.0.1", port: int = 0) -> Async
     runner = web.AppRunner(
         application(plane), handler_cancellation=True, access_log=None, shutdown_timeout=0.1
     )
-    door = _door(host, port)
+    sock = listening(host, port)
     try:
         await runner.setup()
-        await web.SockSite(runner, door).start()
+        await web.SockSite(runner, sock).start()
         bound = runner.addresses[0][1]
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{bound}/v2/local"
     finally:
         # asyncio never closes a caller who was accepted in the turn before its server is closed
-        asyncio.get_running_loop().remove_reader(door)
+        asyncio.get_running_loop().remove_reader(sock)
         await asyncio.sleep(TURN_S)
         await runner.cleanup()
         await asyncio.sleep(TURN_S)
-        door.close()
-
-
-def _door(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise TalkheadError(
-            Code.INPUT,
-            f"cannot listen on {host}, port {port}: {error.strerror}",
-            "choose another --port (0 takes a free one) or --host",
-        ) from error
+        sock.close()
 
 
 def worker_env(base: str, pod: str = "local-worker") -> dict[str, str]:

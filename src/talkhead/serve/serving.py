@@ -10,14 +10,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from talkhead import registry, settings
-from talkhead.errors import Code, TalkheadError
-from talkhead.serve import fitness, logs
+from talkhead.serve import door, fitness, logs
 from talkhead.serve.server import application, page_only, prepared
 from talkhead.serve.ui import Site
 from talkhead.settings import Settings
 from talkhead.settings.groups import Server
 
-BACKLOG = 2048
 LEAVE_S = 3  # for calls under way when the server is told to end
 
 
@@ -34,7 +32,7 @@ def serve(host: str | None, port: int | None, *, page: bool = True) -> None:
     if page and (lack := registry.missing("ui")):
         _say(f"note: there is no web page without gradio: {registry.install(lack)}")
         page = False
-    with listening(found.server) as sock:
+    with door.listening(found.server.host, found.server.port) as sock:
         site = Site(address(sock), _token(found.server), same_origin=True) if page else None
         run(application(found, site), found, sock)
 
@@ -43,7 +41,7 @@ def show(endpoint: str, key: str | None, port: int) -> None:
     """Serve the page alone on this machine, for a server or endpoint elsewhere."""
     registry.need("ui")
     found = settings.load()
-    with listening(Server(port=port)) as sock:
+    with door.listening(Server().host, port) as sock:
         run(page_only(Site(endpoint, key, choose=True)), found, sock)
 
 
@@ -65,26 +63,6 @@ def run(app: ASGIApp, found: Settings, sock: socket.socket) -> None:
     gc.freeze()  # what is loaded stays, and is not looked through for garbage between two answers
     gc.enable()
     asyncio.run(uvicorn.Server(config).serve(sockets=[sock]))
-
-
-def listening(server: Server) -> socket.socket:
-    """Return a socket that listens where the settings say, or raise E_INPUT_VALIDATION."""
-    host, port = server.host, server.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's delays off only where a socket says that it is TCP
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise TalkheadError(
-            Code.INPUT,
-            f"cannot listen on {host}, port {port}: {error.strerror}",
-            "choose another --port (0 takes a free one) or --host",
-        ) from error
-    return sock
 
 
 def address(sock: socket.socket) -> str:

@@ -76,6 +76,9 @@ def wire(site: Site, page: History, place: Any, ability: Any, session: Any, foll
         except TalkheadError as error:
             return "", html.trouble(telling.trouble(error))
 
+    def refreshed(sought: bool, *known: Any) -> tuple[Any, Any]:
+        return load(*known) if sought else (gr.skip(), gr.skip())
+
     def act(place: Json, ability: Json, session: list[Json], event: gr.EventData) -> dict[Any, Any]:
         does, job_id = event._data.get("do"), str(event._data.get("id"))
         try:
@@ -91,8 +94,11 @@ def wire(site: Site, page: History, place: Any, ability: Any, session: Any, foll
 
     quiet: Json = {"show_progress": "hidden", "api_visibility": "private"}
     known = [place, ability, session]
-    # also when the server is known: the tab may have been opened before
-    gr.on([page.tab.select, ability.change], load, known, [page.cards, page.note], **quiet)
+    sought, listing = gr.State(False), [page.cards, page.note]
+    page.tab.select(lambda: True, None, sought, queue=False, **quiet)
+    page.tab.select(load, known, listing, **quiet)
+    # the tab may have been opened before its server was known, or that one may be another now
+    ability.change(refreshed, [sought, *known], listing, **quiet)
     shown = [page.screen, page.sheet, page.again, page.note, page.cards, page.opened, follow]
     page.cards.click(act, known, shown, **quiet).then(
         None, js="() => document.getElementById('th-opened').scrollIntoView({block: 'nearest'})",

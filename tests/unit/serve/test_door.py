@@ -1,4 +1,4 @@
-"""The socket that the server listens on."""
+"""The socket that our programs listen on."""
 
 import asyncio
 import socket
@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from talkhead.errors import Code, TalkheadError
-from talkhead.serve.serving import address, listening
-from talkhead.settings.groups import Server
+from talkhead.serve.door import listening
+from talkhead.serve.serving import address
 
 
 def test_small_answers_are_sent_at_once() -> None:
@@ -21,7 +21,7 @@ def test_small_answers_are_sent_at_once() -> None:
             found.set_result(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
-        with listening(Server(port=0)) as sock:
+        with listening("127.0.0.1", 0) as sock:
             async with await asyncio.start_server(answer, sock=sock):
                 _, caller = await asyncio.open_connection(*sock.getsockname())
                 set_to = await found
@@ -32,9 +32,9 @@ def test_small_answers_are_sent_at_once() -> None:
 
 
 def test_a_port_that_is_taken_is_named() -> None:
-    with listening(Server(port=0)) as sock:
+    with listening("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
         assert address(sock) == f"http://127.0.0.1:{port}"
         with pytest.raises(TalkheadError, match=f"port {port}") as found:
-            listening(Server(port=port))
+            listening("127.0.0.1", port)
     assert found.value.code == Code.INPUT
